@@ -1,0 +1,1 @@
+"""What runs behind lighttpd: one module a concurrency model, one module a workload."""

@@ -1,0 +1,1 @@
+"""Throw-away test hosts on this machine."""
