@@ -31,7 +31,13 @@ def up(
     ] = None,
 ) -> None:
     """Bring up the hosts that are not up, and mend the broken ones."""
-    lab = Lab(name, cores=plan.parse_cores(hosts) if hosts else None, rootfs=rootfs, inventory=inventory)
+    lab = Lab(
+        name,
+        cores=plan.parse_cores(hosts) if hosts else None,
+        rootfs=rootfs,
+        inventory=inventory,
+        say=lambda text: typer.echo(text, err=True),
+    )
     for deed in lab.up():
         spec = lab.host(deed.host).spec
         cpus = ",".join(map(str, spec.cpus))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,7 +171,8 @@ def inventory(
         }
         lines.append(f"        {spec.name}:")
         lines += [f"          {key}: {json.dumps(value)}" for key, value in variables.items()]
-    options = f"-o UserKnownHostsFile={access.known_hosts} -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes"
+    known_hosts = shlex.quote(f"UserKnownHostsFile={access.known_hosts}")
+    options = f"-o {known_hosts} -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes"
     shared = {
         "ansible_user": access.user,
         "ansible_ssh_private_key_file": str(access.private_key),

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -56,6 +56,10 @@ class Lab:
         ``overlay`` (the machine's own files show through) or ``debian:<suite>`` (a bare machine).
     inventory : Path, optional
         Where `up` writes the inventory file; the default lab has a place of its own, others write none.
+    disk_bytes : int
+        Size of each host's disk. It lies in memory, which is taken only as the disk fills.
+    say : callable
+        Told what takes minutes.
     """
 
     def __init__(
@@ -63,8 +67,10 @@ class Lab:
         name: str = plan.DEFAULT_NAME,
         cores: Sequence[int] | None = None,
         rootfs: str | None = None,
+        *,
         inventory: Path | None = None,
         disk_bytes: int = DISK_BYTES,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.name = plan.check_name(name)
         self.state = State(self.name)
@@ -72,6 +78,7 @@ class Lab:
         self._rootfs = rootfs
         self._inventory = inventory
         self._disk_bytes = disk_bytes
+        self._say = say
 
     def __enter__(self) -> Lab:
         self.up()
@@ -132,7 +139,7 @@ class Lab:
             raise LabError(f"namespaces are not permitted here: {refused}")
         with self.state.locked() as lock:
             record = self._intend()
-            lower = debian.prepare(record.rootfs)
+            lower = debian.prepare(record.rootfs, self._say)
             self.state.save(record)
             client_key = self._write_access(record)
             subnet = ipaddress.IPv4Network(record.network)
@@ -150,7 +157,7 @@ class Lab:
                 f"lab {self.name} is up already, with its state in {note.state}: use another --name, or take "
                 f"it down first with `python -m lab down --name {self.name}`"
             )
-        rootfs = self._rootfs or (before.rootfs if before else "overlay")
+        rootfs = debian.check_rootfs(self._rootfs or (before.rootfs if before else debian.OVERLAY))
         if before is not None and before.rootfs != rootfs:
             raise LabError(
                 f"lab {self.name} is up with --rootfs {before.rootfs}: take it down or use another --name"
