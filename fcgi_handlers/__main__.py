@@ -1,0 +1,73 @@
+"""Command line: `python -m fcgi_handlers MODEL WORKLOAD`, `… describe`, `… body WORKLOAD`.
+
+The first form serves the FastCGI socket on descriptor 0, as lighttpd passes it, until SIGTERM. Where
+FCGI_SWEEP_STATS names a directory, the process counts its requests in the file `<directory>/<pid>`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from fcgi_handlers import counters, registry
+
+USAGE = "usage: python -m fcgi_handlers MODEL WORKLOAD | describe | body WORKLOAD"
+
+
+def describe() -> dict[str, list[dict[str, object]]]:
+    """Return what this package offers: each model's promises, each workload's response."""
+    models: list[dict[str, object]] = []
+    for name in registry.model_names():
+        model = registry.load_model(name)
+        models.append(
+            {
+                "name": name,
+                "peak_in_process": model.peak_in_process,
+                "multiplexes": model.multiplexes,
+                "summary": model.summary,
+            }
+        )
+    workloads: list[dict[str, object]] = []
+    for name in registry.workload_names():
+        workload = registry.load_workload(name)
+        workloads.append(
+            {
+                "name": workload.name,
+                "url_path": workload.url_path,
+                "bytes": len(workload.body),
+                "sha256": workload.sha256,
+            }
+        )
+    return {"models": models, "workloads": workloads}
+
+
+def serve(model_name: str, workload_name: str) -> None:
+    """Serve until SIGTERM."""
+    model = registry.load_model(model_name)
+    workload = registry.load_workload(workload_name)
+    stats = os.environ.get("FCGI_SWEEP_STATS")
+    model.serve(workload, counters.shared(Path(stats)) if stats else counters.private())
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; return the exit status (2: bad arguments)."""
+    if len(arguments) not in (1, 2) or (len(arguments) == 1 and arguments != ["describe"]):
+        print(USAGE, file=sys.stderr)
+        return 2
+    try:
+        if arguments == ["describe"]:
+            print(json.dumps(describe()))
+        elif arguments[0] == "body":
+            sys.stdout.buffer.write(registry.load_workload(arguments[1]).body)
+        else:
+            serve(*arguments)
+    except registry.UnknownName as error:
+        print(f"fcgi_handlers: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,94 @@
+"""What a handler process counts while it serves, in a memory-mapped file that others may read at any time.
+
+The file holds four unsigned 64-bit numbers that change with every request (`HOT`) and, behind them,
+numbers that the process writes only when it is asked with SIGUSR1 (`ASKED`): Linux shows context switches
+per thread and forgets those of threads that ended, so only the process itself can tell its total.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import resource
+import signal
+import struct
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Optional, Union
+
+MAGIC = 0x46435357
+HOT = struct.Struct("<4Q")  # magic, requests done, in flight, peak in flight
+ASKED = struct.Struct("<3Q")  # answers so far, voluntary and involuntary context switches
+FILE_BYTES = HOT.size + ASKED.size
+
+_DONE, _IN_FLIGHT, _PEAK = 1, 2, 3
+_ANSWERS, _VOLUNTARY, _INVOLUNTARY = 4, 5, 6
+
+
+class Counters:
+    """Requests done, in flight and at most in flight in this process.
+
+    The lock makes the numbers exact under threads, also where no interpreter lock does so.
+
+    Parameters
+    ----------
+    memory
+        At least `FILE_BYTES` bytes, writable.
+    """
+
+    def __init__(self, memory: Union[bytearray, mmap.mmap]) -> None:
+        self._numbers = memoryview(memory).cast("Q")
+        self._numbers[0] = MAGIC
+        self._lock = threading.Lock()
+
+    def enter(self) -> None:
+        """Note that a request begins."""
+        numbers = self._numbers
+        with self._lock:
+            numbers[_IN_FLIGHT] = in_flight = numbers[_IN_FLIGHT] + 1
+            if in_flight > numbers[_PEAK]:  # noqa: PLR1730 - most requests then store nothing
+                numbers[_PEAK] = in_flight
+
+    def leave(self, done: int) -> None:
+        """Note that a request ends; `done` is 1 when its response was handed over, else 0."""
+        numbers = self._numbers
+        with self._lock:
+            numbers[_IN_FLIGHT] -= 1
+            numbers[_DONE] += done
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that have begun and not ended."""
+        return self._numbers[_IN_FLIGHT]
+
+    def answer_usage(self, signum: int, frame: Optional[FrameType]) -> None:
+        """Write this process's context switches (a handler for SIGUSR1)."""
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        self._numbers[_VOLUNTARY] = usage.ru_nvcsw
+        self._numbers[_INVOLUNTARY] = usage.ru_nivcsw
+        self._numbers[_ANSWERS] += 1
+
+
+def private() -> Counters:
+    """Return counters that nobody else reads."""
+    return Counters(bytearray(FILE_BYTES))
+
+
+def shared(directory: Path) -> Counters:
+    """Return counters in the file `<directory>/<pid>`, which appears complete and at once.
+
+    Raises
+    ------
+    OSError
+        The directory is missing, or its file system is full.
+    """
+    path = directory / str(os.getpid())
+    draft = path.with_suffix(".new")
+    with draft.open("w+b", buffering=0) as file:
+        # Real zeros, not a hole: on a full disk a hole would mean SIGBUS at the first request.
+        file.write(bytes(FILE_BYTES))
+        counters = Counters(mmap.mmap(file.fileno(), FILE_BYTES))
+    signal.signal(signal.SIGUSR1, counters.answer_usage)
+    draft.rename(path)
+    return counters

@@ -1,0 +1,115 @@
+"""flup's servers, run as FCGI (`handler(req)`), counted, and stopped at once without losing a request.
+
+flup waits for connections in `select` with a time limit of one second or none, and Python resumes such a
+wait after a signal (PEP 475): a server told to stop would sleep on. So SIGTERM shuts the listening socket
+down for reading: the kernel refuses new connections from then on and still hands out those that wait,
+flup's own loop takes them one by one, and leaves with EINVAL when none is left.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import time
+import warnings
+from types import FrameType
+from typing import Any, Optional
+
+from fcgi_handlers.counters import Counters
+from fcgi_handlers.workload import Workload
+
+# setDaemon, notifyAll and currentThread; the program's own warnings stay loud.
+warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"flup\.")
+
+from flup.server.fcgi import WSGIServer  # noqa: E402
+from flup.server.fcgi_base import FCGI_REQUEST_COMPLETE, FCGI_RESPONDER, FCGI_UNKNOWN_ROLE  # noqa: E402
+
+# How long a stopping process waits for requests in work, and for connections that have sent none.
+WORK_GRACE_S = 5.0
+IDLE_GRACE_S = 0.05
+_POLL_S = 0.002
+
+
+class CountedHandler:
+    """The part that flup's servers share here: answer a request and count it."""
+
+    workload: Workload
+    counters: Counters
+
+    def handler(self, req: Any) -> tuple[int, int]:
+        """Answer one request; flup calls this as its server's `handler`."""
+        if req.role != FCGI_RESPONDER:
+            return FCGI_UNKNOWN_ROLE, 0
+        done = 0
+        self.counters.enter()
+        try:
+            req.stdout.write(self.workload.answer(req.stdin))
+            done = 1
+        finally:
+            self.counters.leave(done)
+        return FCGI_REQUEST_COMPLETE, 0
+
+    def error(self, req: Any) -> None:
+        """Say 500 without flup's page, which needs a module that Python 3.13 dropped."""
+        req.stdout.write(b"Status: 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n")
+
+
+class StoppableSocket:
+    """The part of the accept loop's owner that ends it: see the module's text."""
+
+    _listener: Optional[socket.socket] = None
+    _stopping = False
+
+    def _intHandler(self, signum: int, frame: Optional[FrameType]) -> None:
+        self._stopping = True
+        if self._listener is not None:
+            self._listener.shutdown(socket.SHUT_RD)
+
+    _hupHandler = _intHandler
+
+    def is_end_of_queue(self, error: OSError) -> bool:
+        """Tell whether `error` is how a listener that was shut down says that nobody waits any more."""
+        return self._stopping and error.errno == errno.EINVAL
+
+
+class ThreadedServer(StoppableSocket, CountedHandler, WSGIServer):  # type: ignore[misc]
+    """flup's threaded server, as it is, around a workload.
+
+    Parameters
+    ----------
+    workload, counters
+        What to answer, and where to count it.
+    multiplexed
+        Which of flup's two connection classes to use.
+    """
+
+    def __init__(self, workload: Workload, counters: Counters, multiplexed: bool) -> None:
+        super().__init__(application=None, multiplexed=multiplexed)
+        self.workload = workload
+        self.counters = counters
+
+    def _setupSocket(self) -> socket.socket:
+        listener: socket.socket = super()._setupSocket()
+        self._listener = listener
+        return listener
+
+    def run(self) -> None:
+        """Serve until SIGTERM, SIGINT or SIGHUP, then finish what has begun."""
+        try:
+            super().run()
+        except OSError as error:
+            if not self.is_end_of_queue(error):
+                raise
+        self._finish()
+
+    def _finish(self) -> None:
+        """Wait for the connections that have a request in work; leave those that only stand open."""
+        pool = self._threadPool
+        started_s = last_work_s = time.monotonic()
+        while pool._workQueue or pool._idleCount < pool._workerCount:
+            now_s = time.monotonic()
+            if pool._workQueue or self.counters.in_flight:
+                last_work_s = now_s
+            if now_s - last_work_s > IDLE_GRACE_S or now_s - started_s > WORK_GRACE_S:
+                break
+            time.sleep(_POLL_S)

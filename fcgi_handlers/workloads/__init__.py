@@ -1,0 +1,1 @@
+"""One module a workload; its function `build()` returns the Workload. Adding a module adds the workload."""

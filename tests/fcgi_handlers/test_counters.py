@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import os
+import signal
+import struct
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fcgi_handlers import counters
+
+
+def test_counts_are_exact_under_threads() -> None:
+    memory = bytearray(counters.FILE_BYTES)
+    counted = counters.Counters(memory)
+    together = threading.Barrier(8)
+
+    def work() -> None:
+        counted.enter()
+        together.wait()
+        counted.leave(1)
+        for _ in range(5000):
+            counted.enter()
+            counted.leave(1)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    magic, done, in_flight, peak = counters.HOT.unpack_from(memory)
+    assert (magic, done, in_flight) == (counters.MAGIC, 8 * 5001, 0)
+    assert peak == 8
+
+
+def test_a_request_that_failed_is_not_done() -> None:
+    memory = bytearray(counters.FILE_BYTES)
+    counted = counters.Counters(memory)
+    counted.enter()
+    counted.leave(0)
+    assert counters.HOT.unpack_from(memory)[1:3] == (0, 0)
+
+
+@pytest.fixture
+def usr1_restored() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGUSR1)
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.usefixtures("usr1_restored")
+def test_the_shared_file_is_named_after_the_process_and_answers_sigusr1(tmp_path: Path) -> None:
+    counted = counters.shared(tmp_path)
+    counted.enter()
+    file = tmp_path / str(os.getpid())
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    assert counters.HOT.unpack_from(file.read_bytes()) == (counters.MAGIC, 0, 1, 1)
+    os.kill(os.getpid(), signal.SIGUSR1)
+    answers, voluntary, involuntary = struct.unpack_from("<3Q", file.read_bytes(), counters.HOT.size)
+    assert answers == 1
+    assert voluntary + involuntary > 0
+
+
+def test_a_missing_directory_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        counters.shared(tmp_path / "absent")
