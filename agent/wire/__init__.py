@@ -1,0 +1,1 @@
+"""A FastCGI client that interleaves request ids and drives handlers on their own sockets."""
