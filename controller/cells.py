@@ -1,0 +1,111 @@
+"""One combination of levels (`Cell`) and one measurement of it (`Trial`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Role(StrEnum):
+    """Why a trial is in the schedule."""
+
+    CELL = "cell"
+    SENTINEL = "sentinel"
+    DUPLICATE = "duplicate"
+    CEILING = "ceiling"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Cell:
+    """One combination of levels of all factors.
+
+    Attributes
+    ----------
+    handler : str
+        FastCGI concurrency model, or `static` for lighttpd alone.
+    processes : int
+        Handler processes; 0 for `static`.
+    concurrency : int
+        Requests that the load generator keeps in flight.
+    keepalive : bool
+        Whether the load generator re-uses its connections.
+    cores : int
+        Cores that the SERVER has, which may be fewer than the host's.
+    placement : str
+        `shared` (load on the server's cores) or `split` (load on other cores of the host).
+    workload : str
+        What a request makes the handler do.
+    tool : str
+        Load generator.
+    lighttpd : str
+        Version of lighttpd.
+    """
+
+    handler: str
+    processes: int
+    concurrency: int
+    keepalive: bool
+    cores: int
+    placement: str
+    workload: str
+    tool: str
+    lighttpd: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the levels as a JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Cell:
+        """Read the levels back from a JSON object with exactly these keys."""
+        return cls(**document)
+
+    def __str__(self) -> str:
+        words = [self.handler if self.processes == 0 else f"{self.handler} x{self.processes}"]
+        words.append(f"c={self.concurrency}")
+        words.append(f"{self.cores} core{'s' if self.cores != 1 else ''}")
+        if self.keepalive:
+            words.append("keep-alive")
+        if self.placement != "shared":
+            words.append(self.placement)
+        return ", ".join(words)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One cell, to be measured once on one host.
+
+    Attributes
+    ----------
+    trial : str
+        Identity within the run, such as `lab-2core.b01.004`.
+    host, machine : str
+        Inventory name, and the physical box behind it.
+    block, position : int
+        Both count from 1; the position counts within the block.
+    role : Role
+        Why the trial is there.
+    cell : Cell
+        What is measured.
+    """
+
+    trial: str
+    host: str
+    machine: str
+    block: int
+    position: int
+    role: Role
+    cell: Cell
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the trial as it stands in schedule.json."""
+        return {**asdict(self), "role": self.role.value}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Trial:
+        """Read a trial back from schedule.json."""
+        return cls(
+            **{**document, "role": Role(document["role"]), "cell": Cell.from_json(document["cell"])},
+        )

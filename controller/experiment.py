@@ -1,0 +1,250 @@
+"""The experiment file: what is asked, of which hosts, with which levels."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
+
+from controller.catalogue import STATIC, Catalogue
+from controller.errors import ExperimentError
+from controller.levels import (
+    ConcurrencyLevels,
+    CoreLevels,
+    Fraction,
+    NameLevels,
+    PlacementLevels,
+    ProcessLevels,
+    SwitchLevels,
+)
+from controller.yaml_lines import Location, YamlProblem, YamlText, parse_yaml
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,60}$"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Factors(_Section):
+    """What is varied. A factor that is left out has one level."""
+
+    handler: NameLevels = Field(description="FastCGI concurrency models to compare")
+    processes: ProcessLevels = Field(description="handler processes behind lighttpd")
+    concurrency: ConcurrencyLevels | None = Field(
+        None, description="requests in flight; else load.concurrency"
+    )
+    keepalive: SwitchLevels | None = Field(None, description="re-use of connections; else load.keepalive")
+    cores: CoreLevels = Field(("all",), description="cores of the server; `all` is what the host has")
+    placement: PlacementLevels = Field(
+        ("shared",), description="load on the server's cores, or on cores of its own"
+    )
+    workload: NameLevels | None = Field(None, description="what a request does; else the key workload")
+    lighttpd: NameLevels = Field(("default",), description="versions of lighttpd that the hosts have")
+
+
+class Load(_Section):
+    """How the load is made."""
+
+    tool: Literal["ab", "wrk", "h2load"] = Field("ab", description="load generator")
+    concurrency: Annotated[StrictInt, Field(ge=1, le=20_000)] = Field(32, description="requests in flight")
+    warmup_s: float = Field(2.0, ge=0, le=600, strict=True, description="seconds of load that do not count")
+    measure_s: float = Field(5.0, ge=0.5, le=3600, strict=True, description="seconds of load that count")
+    keepalive: StrictBool = Field(False, description="re-use connections between client and lighttpd")
+
+
+class Design(_Section):
+    """How often and in which order."""
+
+    blocks: Annotated[StrictInt, Field(ge=1, le=1000)] = Field(
+        10, description="passes through all cells, each in a fresh random order"
+    )
+    seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] = Field(
+        2007, description="makes the order reproducible"
+    )
+    indifference: Fraction = Field(0.02, description="differences smaller than this do not matter to you")
+    sentinel: StrictBool = Field(True, description="measure a reference cell again and again in every block")
+    attempts: Annotated[StrictInt, Field(ge=1, le=20)] = Field(
+        3, description="tries at a trial before it counts as failed"
+    )
+
+
+class Experiment(_Section):
+    """One question, as an experiment file asks it."""
+
+    name: Annotated[StrictStr, Field(pattern=NAME_PATTERN)] = Field(
+        description="part of the run's directory name"
+    )
+    question: Annotated[StrictStr, Field(min_length=1)] = Field(description="what you want to know")
+    hosts: Annotated[StrictStr, Field(min_length=1)] = Field(
+        "targets", description="any Ansible host pattern"
+    )
+    factors: Factors
+    load: Load = Load()
+    workload: StrictStr = Field("hello", description="what a request does")
+    design: Design = Design()
+
+    def normalised(self) -> dict[str, Any]:
+        """Return the experiment with every default filled in and every factor as an explicit list."""
+        document = self.model_dump(mode="json")
+        document["factors"]["concurrency"] = list(self.factors.concurrency or [self.load.concurrency])
+        document["factors"]["keepalive"] = list(self.factors.keepalive or [self.load.keepalive])
+        document["factors"]["workload"] = list(self.factors.workload or [self.workload])
+        return document
+
+    def fingerprint(self) -> str:
+        """Return a digest of everything in the experiment that decides what is measured."""
+        return digest(self.normalised())
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentFile:
+    """An experiment together with the text it was read from."""
+
+    path: Path
+    text: str
+    experiment: Experiment
+    lines: YamlText
+
+    def problem(self, location: Location, reason: str) -> str:
+        """Return one line that names file, line number and reason."""
+        return _problem(self.path, self.lines, location, reason)
+
+
+def digest(document: Any) -> str:
+    """Return the sha256 of a JSON document in its canonical form."""
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def read_experiment(path: Path, catalogue: Catalogue) -> ExperimentFile:
+    """Read and check an experiment file.
+
+    Raises
+    ------
+    ExperimentError
+        Naming file, line and remedy of every problem found.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        known = ", ".join(sorted(str(p) for p in path.parent.glob("*.yml"))) or "none there"
+        raise ExperimentError(
+            [f"{path}: cannot be read ({error.strerror}); experiment files beside it: {known}"]
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ExperimentError([f"{path}: is not UTF-8 text ({error.reason}); save it as UTF-8"]) from error
+    return parse_experiment(path, text, catalogue)
+
+
+def parse_experiment(path: Path, text: str, catalogue: Catalogue) -> ExperimentFile:
+    """Check the text of an experiment file; `path` is used in messages only."""
+    try:
+        lines = parse_yaml(text)
+    except YamlProblem as problem:
+        raise ExperimentError([f"{path}:{problem.line}: {problem.reason}"]) from problem
+    if not isinstance(lines.value, dict):
+        raise ExperimentError(
+            [f"{path}:1: must be a mapping with the keys {', '.join(Experiment.model_fields)}"]
+        )
+    try:
+        experiment = Experiment.model_validate(lines.value)
+    except ValidationError as error:
+        raise ExperimentError(_problems(path, lines, error)) from error
+    file = ExperimentFile(path, text, experiment, lines)
+    problems = [file.problem(location, reason) for location, reason in _impossible(experiment, catalogue)]
+    if problems:
+        raise ExperimentError(problems)
+    return file
+
+
+def _impossible(experiment: Experiment, catalogue: Catalogue) -> Iterator[tuple[Location, str]]:
+    for index, handler in enumerate(experiment.factors.handler):
+        if handler == STATIC:
+            yield (
+                ("factors", "handler", index),
+                "handler 'static' is no level: every block measures it once as the ceiling; leave it out",
+            )
+        elif handler not in catalogue.handlers:
+            yield (
+                ("factors", "handler", index),
+                f"unknown handler {handler!r}; {_suggest(handler, catalogue.handlers)}",
+            )
+    workloads = experiment.factors.workload
+    places: Iterable[tuple[Location, str]] = (
+        [(("workload",), experiment.workload)]
+        if workloads is None
+        else [(("factors", "workload", index), workload) for index, workload in enumerate(workloads)]
+    )
+    for location, workload in places:
+        if workload not in catalogue.workloads:
+            yield location, f"unknown workload {workload!r}; {_suggest(workload, catalogue.workloads)}"
+    for key, section in (("concurrency", "load"), ("keepalive", "load"), ("workload", None)):
+        given = experiment.load.model_fields_set if section else experiment.model_fields_set
+        if getattr(experiment.factors, key) is not None and key in given:
+            where = f"{section}.{key}" if section else key
+            yield ("factors", key), f"{key} is given here and as {where}; remove one of the two"
+
+
+def _problems(path: Path, lines: YamlText, error: ValidationError) -> list[str]:
+    found: dict[tuple[int, str], None] = {}
+    misspelt = {_meant(detail["loc"]) for detail in error.errors() if detail["type"] == "extra_forbidden"}
+    for detail in error.errors():
+        if detail["type"] == "missing" and detail["loc"] in misspelt:
+            continue
+        location = detail["loc"]
+        reason = _reason(location, detail["type"], detail["msg"], detail.get("input"))
+        found[lines.line_of(location), _problem(path, lines, location, reason)] = None
+    return [text for _, text in sorted(found)]
+
+
+def _problem(path: Path, lines: YamlText, location: Location, reason: str) -> str:
+    return f"{path}:{lines.line_of(location)}: {reason}"
+
+
+def _reason(location: Location, kind: str, message: str, value: Any) -> str:
+    key = ".".join(str(part) for part in location if isinstance(part, str))
+    if kind == "extra_forbidden":
+        known = _keys_beside(location)
+        return f"unknown key {location[-1]!r}{_inside(location)}; {_suggest(str(location[-1]), known)}"
+    if kind == "missing":
+        return f"the key {location[-1]!r} is missing{_inside(location)}; add it"
+    if kind == "value_error":
+        return f"{key} {message.removeprefix('Value error, ')}"
+    if kind == "model_type":
+        return f"{key} must be a mapping, not {value!r}"
+    if kind == "string_pattern_mismatch":
+        return f"{key} {value!r} must be lower-case letters, digits and dashes, at most 61 of them"
+    return f"{key} {value!r} is impossible: {message[0].lower()}{message[1:]}"
+
+
+def _meant(location: Location) -> Location:
+    close = difflib.get_close_matches(str(location[-1]), _keys_beside(location), n=1)
+    return (*location[:-1], *close)
+
+
+def _inside(location: Location) -> str:
+    return f" in {location[-2]!r}" if len(location) > 1 else ""
+
+
+def _keys_beside(location: Location) -> tuple[str, ...]:
+    sections: dict[Location, type[BaseModel]] = {
+        (): Experiment,
+        ("factors",): Factors,
+        ("load",): Load,
+        ("design",): Design,
+    }
+    section = sections.get(location[:-1])
+    return tuple(section.model_fields) if section else ()
+
+
+def _suggest(word: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    close = difflib.get_close_matches(word.lower(), names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names) or 'none'}"

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from controller.catalogue import Catalogue, load_catalogue
+from controller.errors import ExperimentError
+from controller.experiment import Experiment, parse_experiment, read_experiment
+from controller.levels import expand_levels
+
+CATALOGUE = Catalogue(handlers=("multiplexed", "multiplexed-stock", "threaded"), workloads=("hello", "sleep"))
+GOOD = """\
+name: multiplexing-2007
+question: Do you gain from FCGI connection multiplexing?
+hosts: targets
+factors:
+  handler: [threaded, multiplexed]
+  processes: 1..16
+load: {tool: ab, concurrency: 32, warmup_s: 2, measure_s: 5, keepalive: false}
+workload: hello
+design: {blocks: 10, seed: 2007, indifference: 2%}
+"""
+
+
+def parse(text: str) -> Experiment:
+    return parse_experiment(Path("x.yml"), text, CATALOGUE).experiment
+
+
+def problems(text: str) -> tuple[str, ...]:
+    with pytest.raises(ExperimentError) as caught:
+        parse(text)
+    return caught.value.problems
+
+
+def test_the_contract_example_is_read_as_meant() -> None:
+    experiment = parse(GOOD)
+    assert experiment.factors.processes == tuple(range(1, 17))
+    assert experiment.design.indifference == 0.02
+    assert experiment.normalised()["factors"] == {
+        "handler": ["threaded", "multiplexed"],
+        "processes": list(range(1, 17)),
+        "concurrency": [32],
+        "keepalive": [False],
+        "cores": ["all"],
+        "placement": ["shared"],
+        "workload": ["hello"],
+        "lighttpd": ["default"],
+    }
+
+
+def test_normalising_is_stable_and_decides_the_fingerprint() -> None:
+    spelled_out = GOOD.replace("1..16", str(list(range(1, 17)))).replace("2%", "0.02")
+    assert parse(GOOD).fingerprint() == parse(spelled_out).fingerprint()
+    assert parse(GOOD).fingerprint() != parse(GOOD.replace("seed: 2007", "seed: 2008")).fingerprint()
+    assert Experiment.model_validate(parse(GOOD).model_dump(mode="json")) == parse(GOOD)
+
+
+@pytest.mark.parametrize(
+    ("written", "levels"),
+    [
+        (4, (4,)),
+        ("1..4", (1, 2, 3, 4)),
+        ("1..8 step 3", (1, 4, 7)),
+        ([1, "4..6", 16], (1, 4, 5, 6, 16)),
+        (["threaded"], ("threaded",)),
+    ],
+)
+def test_levels_are_a_value_a_list_or_ranges(written: object, levels: tuple[object, ...]) -> None:
+    assert expand_levels(written) == levels
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "words"),
+    [
+        (("processes:", "procesess:"), 6, ["unknown key 'procesess'", "did you mean 'processes'?"]),
+        (("measure_s", "mesure_s"), 7, ["unknown key 'mesure_s' in 'load'", "did you mean 'measure_s'?"]),
+        (("workload: hello", "workload: helo"), 8, ["unknown workload 'helo'", "did you mean 'hello'?"]),
+        (("multiplexed]", "multiplex]"), 5, ["unknown handler 'multiplex'", "did you mean 'multiplexed'?"]),
+        (("multiplexed]", "gevent9]"), 5, ["unknown handler", "known: multiplexed, multip"]),
+        (("multiplexed]", "static]"), 5, ["'static' is no level", "leave it out"]),
+        (("multiplexed]", "threaded]"), 5, ["the level 'threaded' twice"]),
+        (("1..16", "16..1"), 6, ["empty range '16..1'", "1..16"]),
+        (("1..16", "[]"), 6, ["empty list"]),
+        (("1..16", "[0]"), 6, ["greater than or equal to 1"]),
+        (("1..16", "1..100000000"), 6, ["more than 1000 levels"]),
+        (("1..16", "four"), 6, ["'four'", "valid integer"]),
+        (("1..16", "[true]"), 6, ["True", "valid integer"]),
+        (("ab,", "jmeter,"), 7, ["load.tool 'jmeter'", "'ab', 'wrk' or 'h2load'"]),
+        (("measure_s: 5", "measure_s: five"), 7, ["load.measure_s 'five'", "valid number"]),
+        (("blocks: 10", "blocks: 0"), 9, ["design.blocks 0", "greater than or equal to 1"]),
+        (("2%", "200%"), 9, ["design.indifference '200%'", "less than 0.5"]),
+        (("name: multiplexing-2007", "name: ../etc"), 1, ["name '../etc'", "lower-case letters"]),
+        (("  processes: 1..16\n", ""), 4, ["the key 'processes' is missing in 'factors'"]),
+        (("  processes: 1..16", "  processes: 1..16\n  cores: [half]"), 7, ["a number of cores or 'all'"]),
+        (("  processes: 1..16", "  processes: 1..16\n  placement: remote"), 7, ["'shared' or 'split'"]),
+        (("  processes:", "  concurrency: 8\n  processes:"), 6, ["load.concurrency", "remove one"]),
+        (("workload: hello", "name: twice"), 8, ["the key 'name' stands here twice"]),
+        (("hosts: targets", "hosts: ["), 5, ["expected"]),
+    ],
+)  # fmt: skip
+def test_bad_input_names_file_line_and_remedy(change: tuple[str, str], line: int, words: list[str]) -> None:
+    assert change[0] in GOOD
+    found = problems(GOOD.replace(*change))
+    assert len(found) == 1, found
+    assert found[0].startswith(f"x.yml:{line}: ")
+    for word in words:
+        assert word in found[0]
+
+
+def test_all_problems_are_told_at_once_in_file_order() -> None:
+    found = problems(GOOD.replace("1..16", "0").replace("blocks: 10", "block: 10").replace("hello", "[1]"))
+    assert [problem.split(":")[1] for problem in found] == ["6", "8", "9"]
+
+
+@pytest.mark.parametrize("text", ["", "just words", "- a\n- list\n"])
+def test_a_document_that_is_no_mapping_is_refused(text: str) -> None:
+    assert "must be a mapping with the keys name, question" in problems(text)[0]
+
+
+def test_an_alias_that_contains_itself_is_refused() -> None:
+    assert "nested more than" in problems("name: &a [*a]\n")[0]
+
+
+def test_a_missing_file_is_named_with_its_neighbours(tmp_path: Path) -> None:
+    (tmp_path / "other.yml").write_text(GOOD)
+    with pytest.raises(ExperimentError, match=r"gone\.yml: cannot be read.*other\.yml"):
+        read_experiment(tmp_path / "gone.yml", CATALOGUE)
+
+
+def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "latin.yml").write_bytes(GOOD.replace("Do", "Dö").encode("latin-1"))
+    with pytest.raises(ExperimentError, match="not UTF-8"):
+        read_experiment(tmp_path / "latin.yml", CATALOGUE)
+
+
+def test_the_catalogue_is_read_from_file_names_without_importing(tmp_path: Path) -> None:
+    for folder, name in (("models", "pre_fork"), ("models", "_private"), ("workloads", "hello")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / f"{name}.py").write_text("raise SystemExit('imported')\n")
+    assert load_catalogue(tmp_path) == Catalogue(handlers=("pre-fork",), workloads=("hello",))
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "experiments").glob("*.yml")), ids=str)
+def test_the_experiments_that_ship_are_valid(path: Path) -> None:
+    assert read_experiment(path, load_catalogue()).experiment.name == path.stem

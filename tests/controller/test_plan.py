@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.cells import Cell, Role, Trial
+from controller.experiment import Experiment
+from controller.placement import CpuPool, share_cpus
+from controller.plan import PlannedHost, plan_host
+from controller.schedule import RandomStream, expected_duration_s, make_schedule, schedule_document
+
+
+def experiment(blocks: int = 6, seed: int = 2007, sentinel: bool = True, **factors: object) -> Experiment:
+    return Experiment.model_validate(
+        {
+            "name": "t",
+            "question": "q",
+            "factors": {"handler": ["threaded", "multiplexed"], "processes": "1..4", **factors},
+            "design": {"blocks": blocks, "seed": seed, "sentinel": sentinel},
+        }
+    )
+
+
+def host(cores: int = 2, name: str = "h", machine: str = "m", pool: CpuPool | None = None) -> PlannedHost:
+    return PlannedHost(
+        name, machine, pool or CpuPool(tuple(range(cores))), {"default": "1.4.79", "1.4.79": "1.4.79"}
+    )
+
+
+def test_every_combination_becomes_a_cell_with_the_servers_cores() -> None:
+    asked = experiment(concurrency=[8, 37], keepalive=[True, False], cores=[2, "all"])
+    cells = plan_host(asked, host(4)).cells
+    assert len(cells) == 2 * 4 * 2 * 2 * 2
+    assert {cell.cores for cell in cells} == {2, 4}
+
+
+def test_levels_that_mean_the_same_on_a_host_are_one_cell() -> None:
+    assert plan_host(experiment(cores=[2, "all"]), host(2)).cells == plan_host(experiment(), host(2)).cells
+
+
+def test_impossible_combinations_are_dropped_with_a_reason() -> None:
+    planned = plan_host(
+        experiment(cores=[1, 2, 8], placement=["shared", "split"], lighttpd=["default", "1.4.59"]), host(2)
+    )
+    reasons = [dropped.reason for dropped in planned.dropped]
+    assert any("8 server cores, but the host has 2" in reason for reason in reasons)
+    assert any("cores 2, placement split" in reason for reason in reasons)
+    assert any("lighttpd 1.4.59 is not built there" in reason for reason in reasons)
+    assert sum(dropped.cells for dropped in planned.dropped) + len(planned.cells) == 2 * 4 * 3 * 2 * 2
+
+
+def test_a_host_that_fits_nothing_has_no_cells_and_no_trials() -> None:
+    nothing = plan_host(experiment(cores=64), host(2))
+    assert nothing.cells == ()
+    assert make_schedule(experiment(cores=64), [nothing]) == ()
+
+
+@pytest.mark.parametrize(
+    ("pool", "cores", "placement", "server", "load"),
+    [
+        (CpuPool((0, 1, 2, 3)), "all", "shared", (0, 1, 2, 3), (0, 1, 2, 3)),
+        (CpuPool((0, 1, 2, 3)), 2, "shared", (0, 1), (0, 1)),
+        (CpuPool((4, 5)), 1, "shared", (4,), (4,)),
+        (CpuPool((0, 1, 2, 3)), "all", "split", (0, 1, 2), (3,)),
+        (CpuPool((0, 1, 2, 3)), 2, "split", (0, 1), (2, 3)),
+        (CpuPool((0, 1, 2, 3), load=(0,)), "all", "split", (1, 2, 3), (0,)),
+        (CpuPool((0, 1, 2, 3), server=(2, 3)), "all", "split", (2, 3), (0, 1)),
+    ],
+)
+def test_cpus_are_divided(
+    pool: CpuPool, cores: int | str, placement: str, server: tuple[int, ...], load: tuple[int, ...]
+) -> None:
+    share = share_cpus(pool, cores, placement)
+    assert (share.server, share.load) == (server, load)
+
+
+@pytest.mark.parametrize(
+    ("pool", "cores", "placement", "reason"),
+    [
+        (CpuPool((0,)), "all", "split", "the host has 1"),
+        (CpuPool((0, 1)), 2, "split", "the host has 2 cores in all"),
+        (CpuPool((0, 1)), 3, "shared", "3 server cores, but the host has 2"),
+        (CpuPool((0, 1), server=(7,)), "all", "shared", "reserves CPU 7"),
+    ],
+)
+def test_cpus_that_do_not_suffice_are_told(
+    pool: CpuPool, cores: int | str, placement: str, reason: str
+) -> None:
+    with pytest.raises(ValueError, match=reason):
+        share_cpus(pool, cores, placement)
+
+
+def blocks_of(trials: tuple[Trial, ...]) -> dict[tuple[str, int], list[Trial]]:
+    blocks: dict[tuple[str, int], list[Trial]] = {}
+    for trial in trials:
+        blocks.setdefault((trial.host, trial.block), []).append(trial)
+    return blocks
+
+
+@given(seed=st.integers(0, 2**63 - 1), counts=st.sets(st.integers(1, 30), min_size=1, max_size=6))
+def test_a_block_is_complete_and_pairs_stand_together(seed: int, counts: set[int]) -> None:
+    asked = experiment(blocks=3, seed=seed, processes=sorted(counts))
+    planned = plan_host(asked, host(2))
+    for block in blocks_of(make_schedule(asked, [planned])).values():
+        assert sorted(t.cell for t in block if t.role is Role.CELL) == list(planned.cells)
+        assert [t.position for t in block] == list(range(1, len(block) + 1))
+        roles = [t.role for t in block]
+        assert roles.count(Role.CEILING) == roles.count(Role.DUPLICATE) == 1
+        assert roles.count(Role.SENTINEL) == 3
+        assert roles[0] is roles[-1] is Role.SENTINEL
+        cells = [t for t in block if t.role is Role.CELL]
+        for first, second in zip(cells[::2], cells[1::2], strict=True):
+            assert first.cell.processes == second.cell.processes
+            assert second.position == first.position + 1
+
+
+def test_the_middle_sentinel_is_near_the_middle() -> None:
+    block = make_schedule(
+        experiment(blocks=1, processes="1..16"), [plan_host(experiment(processes="1..16"), host())]
+    )
+    middle = [t.position for t in block if t.role is Role.SENTINEL][1]
+    assert 0.3 < middle / len(block) < 0.7
+
+
+def test_orders_differ_between_blocks_and_hosts_and_the_coin_falls_both_ways() -> None:
+    asked = experiment(blocks=20)
+    trials = make_schedule(asked, [plan_host(asked, host(name=name)) for name in ("a", "b")])
+    orders = [tuple(t.cell for t in block) for block in blocks_of(trials).values()]
+    assert len(set(orders)) > 35
+    leads = [
+        first.cell.handler
+        for first, second in pairwise(t for t in trials if t.role is Role.CELL)
+        if first.cell.processes == second.cell.processes == 1 and first.block == second.block
+    ]
+    assert 8 < leads.count("threaded") < 32
+
+
+def test_the_sentinel_is_threaded_with_as_many_processes_as_cores() -> None:
+    planned = plan_host(experiment(), host(4))
+    assert (planned.reference.handler, planned.reference.processes) == ("threaded", 4)
+    assert (planned.ceiling.handler, planned.ceiling.processes) == ("static", 0)
+
+
+def test_without_sentinel_only_cells_and_ceiling_are_left() -> None:
+    asked = experiment(blocks=1, sentinel=False)
+    roles = [t.role for t in make_schedule(asked, [plan_host(asked, host())])]
+    assert sorted(roles) == sorted([Role.CELL] * 8 + [Role.CEILING])
+
+
+def test_the_schedule_does_not_depend_on_the_order_in_the_file() -> None:
+    one, other = experiment(), experiment(handler=["multiplexed", "threaded"], processes=[4, 2, 3, 1])
+    assert make_schedule(one, [plan_host(one, host())]) == make_schedule(other, [plan_host(other, host())])
+
+
+FIRST_NUMBERS = [0x0986DA159EEE8B34, 0xA7BA99BA16667C7E]
+FIRST_SHUFFLE = "fhdacgbe"
+
+
+def test_the_random_numbers_are_the_documented_ones() -> None:
+    # computed apart from the code, with sha256sum over "2007/lab-2core/1/<n>"
+    stream = RandomStream(2007, "lab-2core", 1)
+    assert [stream.below(1 << 64) for _ in range(2)] == FIRST_NUMBERS
+    assert RandomStream(2007, "lab-2core", 1).shuffled("abcdefgh") == list(FIRST_SHUFFLE)
+
+
+def test_a_trial_survives_the_way_through_the_schedule_file() -> None:
+    asked = experiment()
+    trials = make_schedule(asked, [plan_host(asked, host())])
+    document = schedule_document(2007, trials)
+    assert tuple(Trial.from_json(trial) for trial in document["trials"]) == trials
+    assert document["trials"][0]["trial"] == "h.b01.001"
+    assert set(document["trials"][0]["cell"]) == set(Cell.__dataclass_fields__)
+
+
+def test_hosts_of_one_machine_take_their_time_one_after_the_other() -> None:
+    asked = experiment(blocks=1)
+    hosts = [host(name="a"), host(name="b"), host(name="c", machine="other")]
+    trials = make_schedule(asked, [plan_host(asked, h) for h in hosts])
+    alone = make_schedule(asked, [plan_host(asked, hosts[0])])
+    assert expected_duration_s(asked, trials) == pytest.approx(2 * expected_duration_s(asked, alone))
