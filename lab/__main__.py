@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lab import plan
+from lab import fleet, plan
 from lab.errors import LabError
 from lab.fleet import Lab
 
@@ -26,6 +26,9 @@ def up(
     rootfs: Annotated[
         str | None, typer.Option("--rootfs", help="overlay (default) or debian:bookworm|trixie|bullseye.")
     ] = None,
+    mode: Annotated[
+        str, typer.Option("--mode", help="namespaces, processes, or auto: what this machine permits.")
+    ] = fleet.AUTO,
     inventory: Annotated[
         Path | None, typer.Option("--inventory", help="Inventory file to write.", dir_okay=False)
     ] = None,
@@ -35,6 +38,7 @@ def up(
         name,
         cores=plan.parse_cores(hosts) if hosts else None,
         rootfs=rootfs,
+        mode=mode,
         inventory=inventory,
         say=lambda text: typer.echo(text, err=True),
     )

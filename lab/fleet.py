@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+import getpass
 import ipaddress
-import json
 import os
 import socket
-import subprocess
-import sys
-import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from lab import debian, documents, network, plan, preflight
+from lab import debian, documents, machine, network, plan, preflight, process_host
 from lab.documents import Access
 from lab.errors import LabError
-from lab.host import LabHost, NamespaceHost
+from lab.host import LabHost, Launch
+from lab.namespace_host import NamespaceHost
 from lab.plan import HostSpec
-from lab.rootfs import READY, RootPlan
-from lab.state import Record, State, cache_home, state_home, write_atomically
+from lab.process_host import ProcessHost
+from lab.state import Record, State, write_atomically
 
-PROJECT = Path(__file__).resolve().parent.parent
-DEFAULT_INVENTORY = PROJECT / "inventory" / "10-lab.yml"
+DEFAULT_INVENTORY = machine.PROJECT / "inventory" / "10-lab.yml"
 DISK_BYTES = 3 << 30
-START_TIMEOUT_S = 60.0
+NAMESPACES = "namespaces"
+PROCESSES = "processes"
+AUTO = "auto"
+MODES = (AUTO, NAMESPACES, PROCESSES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +54,15 @@ class Lab:
         machine has so many.
     rootfs : str, optional
         ``overlay`` (the machine's own files show through) or ``debian:<suite>`` (a bare machine).
+    mode : str
+        ``namespaces``, ``processes`` (plain sshd processes on loopback addresses) or ``auto``: namespaces
+        where they are permitted.
     inventory : Path, optional
         Where `up` writes the inventory file; the default lab has a place of its own, others write none.
     disk_bytes : int
         Size of each host's disk. It lies in memory, which is taken only as the disk fills.
     say : callable
-        Told what takes minutes.
+        Told what takes minutes and what is less than was asked for.
     """
 
     def __init__(
@@ -68,14 +71,18 @@ class Lab:
         cores: Sequence[int] | None = None,
         rootfs: str | None = None,
         *,
+        mode: str = AUTO,
         inventory: Path | None = None,
         disk_bytes: int = DISK_BYTES,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
+        if mode not in MODES:
+            raise LabError(f"mode {mode}: use one of {', '.join(MODES)}")
         self.name = plan.check_name(name)
         self.state = State(self.name)
         self._cores = cores
         self._rootfs = rootfs
+        self._mode = mode
         self._inventory = inventory
         self._disk_bytes = disk_bytes
         self._say = say
@@ -88,15 +95,10 @@ class Lab:
         self.down()
 
     @property
-    def access(self) -> Access:
-        """How to log in to the hosts."""
-        return Access(documents.USER, self.state.client_key, self.state.known_hosts)
-
-    @property
     def hosts(self) -> dict[str, LabHost]:
         """The hosts of the lab by name; empty when it is not up."""
         record = self.state.load()
-        return {} if record is None else {spec.name: self._host(spec) for spec in record.hosts}
+        return {} if record is None else {spec.name: self._host(record.mode, spec) for spec in record.hosts}
 
     def host(self, name: str) -> LabHost:
         """Return a host by its name or its number of cores (``2`` for ``lab-2core``)."""
@@ -108,11 +110,16 @@ class Lab:
             )
         return hosts[wanted]
 
-    def _host(self, spec: HostSpec) -> NamespaceHost:
-        return NamespaceHost(self.name, spec, self.access)
+    def _access(self, mode: str) -> Access:
+        user = documents.USER if mode == NAMESPACES else getpass.getuser()
+        return Access(user, self.state.client_key, self.state.known_hosts)
+
+    def _host(self, mode: str, spec: HostSpec) -> LabHost:
+        kind = NamespaceHost if mode == NAMESPACES else ProcessHost
+        return kind(self.name, spec, self._access(mode))
 
     def status(self) -> list[HostStatus]:
-        """How each host is."""
+        """Tell how each host is."""
         found: list[HostStatus] = []
         for host in self.hosts.values():
             first = host.first()
@@ -133,61 +140,91 @@ class Lab:
         LabError
             With what is missing and how to get it.
         """
-        preflight.require(preflight.NEEDED, preflight.NEEDED_AS_ROOT)
-        refused = preflight.namespaces_refused()
-        if refused:
-            raise LabError(f"namespaces are not permitted here: {refused}")
         with self.state.locked() as lock:
-            record = self._intend()
-            lower = debian.prepare(record.rootfs, self._say)
+            before = self.state.load()
+            mode = self._choose_mode(before)
+            rootfs = self._choose_rootfs(before, mode)
+            record = self._intend(before, mode, rootfs)
+            lower = debian.prepare(rootfs, self._say)
             self.state.save(record)
             client_key = self._write_access(record)
-            subnet = ipaddress.IPv4Network(record.network)
-            network.ensure(self.name, subnet, self.state.path)
-            deeds = [self._raise_host(record, spec, lower, client_key, lock) for spec in record.hosts]
+            if mode == NAMESPACES:
+                network.ensure(self.name, ipaddress.IPv4Network(record.network), self.state.path)
+            orders = Launch(record, lower, client_key, self._disk_bytes, lock)
+            known = {spec.name for spec in before.hosts} if before else set()
+            deeds = [self._raise_host(spec, orders, spec.name in known) for spec in record.hosts]
             self._write_inventory(record)
         return deeds
 
-    def _intend(self) -> Record:
+    def _choose_mode(self, before: Record | None) -> str:
+        if before is not None:
+            if self._mode not in (AUTO, before.mode):
+                raise LabError(
+                    f"lab {self.name} is up in mode {before.mode}: take it down or use another --name"
+                )
+            mode = before.mode
+        elif self._mode == PROCESSES:
+            mode = PROCESSES
+        else:
+            refused = preflight.namespaces_refused()
+            if refused and self._mode == NAMESPACES:
+                raise LabError(f"namespaces are not permitted here: {refused}; use --mode processes")
+            if refused:
+                self._say(
+                    f"namespaces are not permitted here ({refused}): the hosts are plain sshd processes that "
+                    "share files, network and users with this machine"
+                )
+            mode = PROCESSES if refused else NAMESPACES
+        preflight.require(preflight.NEEDED, preflight.NEEDED_AS_ROOT if mode == NAMESPACES else {})
+        return mode
+
+    def _choose_rootfs(self, before: Record | None, mode: str) -> str:
+        rootfs = debian.check_rootfs(self._rootfs or (before.rootfs if before else debian.OVERLAY))
+        if before is not None and before.rootfs != rootfs:
+            raise LabError(
+                f"lab {self.name} is up with --rootfs {before.rootfs}: take it down or use another --name"
+            )
+        if mode == PROCESSES and rootfs != debian.OVERLAY:
+            raise LabError(f"--rootfs {rootfs} needs namespaces: run this as root")
+        return rootfs
+
+    def _intend(self, before: Record | None, mode: str, rootfs: str) -> Record:
         """Decide what the lab is to be, from what was asked for and what is there."""
-        before = self.state.load()
+        subnet = self._choose_network(before) if mode == NAMESPACES else None
+        available = sorted(os.sched_getaffinity(0))
+        kept = {spec.cores: spec for spec in before.hosts} if before else {}
+        for cores in self._cores or tuple(kept) or plan.default_cores(len(available)):
+            if cores not in kept:
+                address = plan.address(subnet, cores) if subnet else plan.loopback_address(cores)
+                kept[cores] = HostSpec(
+                    name=plan.host_name(self.name, cores),
+                    cores=cores,
+                    cpus=plan.choose_cpus(available, machine.siblings(available), cores),
+                    address=address,
+                    port=22 if subnet else process_host.free_port(address),
+                )
+        inventory = self._inventory or (DEFAULT_INVENTORY if self.name == plan.DEFAULT_NAME else None)
+        return Record(
+            name=self.name,
+            mode=mode,
+            rootfs=rootfs,
+            network=str(subnet or ""),
+            hosts=tuple(kept[cores] for cores in sorted(kept)),
+            inventory=str(inventory.absolute()) if inventory else before.inventory if before else None,
+        )
+
+    def _choose_network(self, before: Record | None) -> ipaddress.IPv4Network:
         note = network.note(self.name)
         if note is not None and note.state != self.state.path:
             raise LabError(
                 f"lab {self.name} is up already, with its state in {note.state}: use another --name, or take "
                 f"it down first with `python -m lab down --name {self.name}`"
             )
-        rootfs = debian.check_rootfs(self._rootfs or (before.rootfs if before else debian.OVERLAY))
-        if before is not None and before.rootfs != rootfs:
-            raise LabError(
-                f"lab {self.name} is up with --rootfs {before.rootfs}: take it down or use another --name"
-            )
-        available = sorted(os.sched_getaffinity(0))
-        kept = {spec.cores: spec for spec in before.hosts} if before else {}
-        wanted = self._cores or tuple(kept) or plan.default_cores(len(available))
-        if before is not None and before.network:
-            subnet = ipaddress.IPv4Network(before.network)
-        else:
-            own = plan.bridge_name(self.name)
-            taken = [found for device, found in network.networks().items() if device != own]
-            subnet = plan.subnet(self.name, taken)
-        for cores in wanted:
-            if cores not in kept:
-                kept[cores] = HostSpec(
-                    name=plan.host_name(self.name, cores),
-                    cores=cores,
-                    cpus=plan.choose_cpus(available, _siblings(available), cores),
-                    address=plan.address(subnet, cores),
-                    port=22,
-                )
-        inventory = self._inventory or (DEFAULT_INVENTORY if self.name == plan.DEFAULT_NAME else None)
-        return Record(
-            name=self.name,
-            mode="namespaces",
-            rootfs=rootfs,
-            network=str(subnet),
-            hosts=tuple(kept[cores] for cores in sorted(kept)),
-            inventory=str(inventory.absolute()) if inventory else before.inventory if before else None,
+        if before is not None:
+            return ipaddress.IPv4Network(before.network)
+        own = plan.bridge_name(self.name)
+        return plan.subnet(
+            self.name, [found for device, found in network.networks().items() if device != own]
         )
 
     def _write_access(self, record: Record) -> str:
@@ -197,70 +234,38 @@ class Lab:
             for spec in record.hosts
         ]
         write_atomically(self.state.known_hosts, "".join(lines))
-        write_atomically(self.state.ssh_config, documents.ssh_config(record.hosts, self.access))
+        write_atomically(self.state.ssh_config, documents.ssh_config(record.hosts, self._access(record.mode)))
         return client_key
 
     def _write_inventory(self, record: Record) -> None:
         if record.inventory is None:
             return
+        own: dict[str, dict[str, str]] = {}
+        if record.mode == PROCESSES:
+            python = machine.system_python()
+            own = {
+                spec.name: {
+                    "ansible_python_interpreter": python,
+                    "fcgi_sweep_prefix": str(process_host.prefix(spec.name)),
+                }
+                for spec in record.hosts
+            }
         path = Path(record.inventory)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, documents.inventory(record.hosts, self.access, f"{socket.gethostname()}-lab"))
-
-    def _raise_host(self, record: Record, spec: HostSpec, lower: str, client_key: str, lock: int) -> Deed:
-        host = self._host(spec)
-        if host.first() is not None:
-            if host.answers():
-                return Deed(spec.name, "left alone, it is up")
-            if not host.listeners():
-                host.start_sshd()
-                return Deed(spec.name, "sshd started again")
-        found = (network.NETNS_DIR / spec.name).exists()
-        host.kill()
-        network.connect(self.name, spec, ipaddress.IPv4Network(record.network))
-        self._start(record, spec, lower, client_key, lock)
-        host.wait_ready()
-        return Deed(spec.name, "it was dead: made again, with a fresh disk" if found else "started")
-
-    def _start(self, record: Record, spec: HostSpec, lower: str, client_key: str, lock: int) -> None:
-        directory = self.state.host_dir(spec.name)
-        scratch = directory / "root"
-        scratch.mkdir(parents=True, exist_ok=True)
-        names = {other.name: other.address for other in record.hosts}
-        root = RootPlan(
-            hostname=spec.name,
-            scratch=str(scratch),
-            lower=lower,
-            hidden=tuple(sorted({str(path) for path in _private_directories()})),
-            disk_bytes=self._disk_bytes,
-            files={
-                "/etc/hosts": documents.hosts_file(names, spec.name),
-                "/etc/resolv.conf": _resolv_conf(),
-                **debian.apt_files(record.rootfs),
-            },
-            host_key=self.state.host_key(spec.name).read_text(),
-            authorized_key=client_key,
-            machine_id=uuid.uuid4().hex,
+        text = documents.inventory(
+            record.hosts, self._access(record.mode), f"{socket.gethostname()}-lab", own
         )
-        orders = {"netns": str(network.NETNS_DIR / spec.name), "cpus": spec.cpus, "root": asdict(root)}
-        write_atomically(directory / "plan.json", json.dumps(orders, indent=1), mode=0o600)
-        reader, writer = os.pipe()
-        with (directory / "init.log").open("ab") as log:
-            subprocess.Popen(
-                [sys.executable, "-m", "lab.init", str(directory / "plan.json"), str(writer), str(lock)],
-                cwd="/",
-                env={"PATH": os.defpath, "PYTHONPATH": str(PROJECT), "LANG": "C.UTF-8"},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=(writer, lock),
-                start_new_session=True,  # the host outlives this command and its terminal
-            ).wait(START_TIMEOUT_S)
-        os.close(writer)
-        with os.fdopen(reader) as answer:
-            said = answer.read()
-        if said != READY:
-            raise LabError(f"{spec.name} did not start: {said.strip() or 'its first process was killed'}")
+        write_atomically(path, text)
+
+    def _raise_host(self, spec: HostSpec, orders: Launch, known: bool) -> Deed:
+        host = self._host(orders.record.mode, spec)
+        if host.first() is not None and host.answers():
+            return Deed(spec.name, "left alone, it is up")
+        mended = host.mend()
+        if mended is not None:
+            return Deed(spec.name, mended)
+        host.launch(orders)
+        return Deed(spec.name, "it was dead: made again, with a fresh disk" if known else "started")
 
     def down(self) -> list[str]:
         """Take away everything of the lab, whatever state it is in.
@@ -272,50 +277,40 @@ class Lab:
         """
         removed: list[str] = []
         with self.state.locked():
-            try:
-                record = self.state.load()
-                inventory = Path(record.inventory) if record and record.inventory else None
-            except LabError:  # unreadable: everything else is found in the kernel
-                inventory = DEFAULT_INVENTORY if self.name == plan.DEFAULT_NAME else None
-            if inventory is not None and _is_generated(inventory):
+            inventory = self._inventory_to_remove()
+            if inventory is not None:
                 inventory.unlink()
                 removed.append(f"inventory file {inventory}")
-            if preflight.namespaces_refused() is None and preflight.which("ip") and preflight.which("nft"):
-                for name in network.namespaces(self.name):
-                    NamespaceHost(self.name, _unknown(name), self.access).kill()
-                    removed.append(f"host {name}")
-                removed += network.remove(self.name)
+            # until there is nothing: an `up` that was killed may have left a tool that was still at work
+            while found := self._remove_hosts():
+                removed += found
             if self.state.remove():
                 removed.append(f"state directory {self.state.path}")
+        return removed
+
+    def _inventory_to_remove(self) -> Path | None:
+        try:
+            record = self.state.load()
+            path = Path(record.inventory) if record and record.inventory else None
+        except LabError:  # unreadable, and no reason to leave the rest standing
+            path = DEFAULT_INVENTORY if self.name == plan.DEFAULT_NAME else None
+        if path is None or not path.is_file() or not path.read_text().startswith(documents.GENERATED):
+            return None
+        return path
+
+    def _remove_hosts(self) -> list[str]:
+        """Remove all that is found without the record: by names in the kernel and in the process table."""
+        removed: list[str] = []
+        for name in process_host.existing(self.name):
+            process = ProcessHost(self.name, _unknown(name), self._access(PROCESSES))
+            if process.kill() or process.remove_files():
+                removed.append(f"host {name}")
+        if os.geteuid() == 0 and preflight.which("ip") and preflight.which("nft"):
+            for name in network.namespaces(self.name):
+                NamespaceHost(self.name, _unknown(name), self._access(NAMESPACES)).kill()
+            removed += network.remove(self.name)
         return removed
 
 
 def _unknown(name: str) -> HostSpec:
     return HostSpec(name=name, cores=0, cpus=(), address="", port=0)
-
-
-def _is_generated(path: Path) -> bool:
-    return path.is_file() and path.read_text().startswith(documents.GENERATED)
-
-
-def _siblings(cpus: Sequence[int]) -> dict[int, tuple[int, ...]]:
-    found: dict[int, tuple[int, ...]] = {}
-    for cpu in cpus:
-        path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-        if path.exists():
-            found[cpu] = plan.parse_cpu_list(path.read_text())
-    return found
-
-
-def _private_directories() -> list[Path]:
-    """Directories of the machine that a host must not see."""
-    homes = [Path.home(), Path("/root"), Path("/home")]
-    if "SUDO_USER" in os.environ:
-        homes.append(Path(f"~{os.environ['SUDO_USER']}").expanduser())
-    return [path.resolve() for path in [PROJECT, state_home(), cache_home(), *homes]]
-
-
-def _resolv_conf() -> str:
-    candidates = [Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf")]
-    text = documents.choose_resolv_conf(path.read_text() for path in candidates if path.is_file())
-    return text if text is not None else "# the machine's name servers answer on its loopback only\n"

@@ -8,19 +8,38 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from lab import network, plan, procfs
-from lab.commands import run
+from lab import procfs
 from lab.documents import Access
 from lab.errors import LabError
 from lab.plan import HostSpec
 from lab.procfs import Process
-from lab.state import State
+from lab.state import Record, State
 
 SSH_TIMEOUT_S = 5
-DISK = "/tmp"  # noqa: S108 - a directory of the host that lies on its disk
+MEND_TIMEOUT_S = 3.0
 KEYGEN = ("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f")
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What it takes to make a host.
+
+    Attributes
+    ----------
+    lower : str
+        The directory that shows through as its root.
+    lock : int
+        Descriptor of the lab's lock, which the host holds until it is complete.
+    """
+
+    record: Record
+    lower: str
+    client_key: str
+    disk_bytes: int
+    lock: int
 
 
 class LabHost(ABC):
@@ -48,6 +67,14 @@ class LabHost(ABC):
     @abstractmethod
     def first(self) -> Process | None:
         """Its first process, on which all others depend; None when the host is dead."""
+
+    @abstractmethod
+    def launch(self, orders: Launch) -> None:
+        """Make the host from scratch; what is left of a dead one goes first."""
+
+    @abstractmethod
+    def kill(self) -> bool:
+        """Kill everything of the host, dead or alive; False when there was nothing."""
 
     @abstractmethod
     def processes(self) -> list[Process]:
@@ -112,6 +139,62 @@ class LabHost(ABC):
         procfs.kill_all(self.listeners, f"{self.name}: sshd")
         self.start_sshd()
 
+    def link_down(self) -> None:
+        """Pull the cable."""
+        raise self._without_namespaces()
+
+    def link_up(self) -> None:
+        """Plug the cable in again."""
+        raise self._without_namespaces()
+
+    def power_off(self) -> None:
+        """Kill all but the first process and pull the cable; the disk stays."""
+        raise self._without_namespaces()
+
+    def power_on(self) -> None:
+        """Come back after `power_off`: empty /run and /tmp, cable in, sshd up."""
+        raise self._without_namespaces()
+
+    def fill_disk(self, left_bytes: int = 0) -> None:
+        """Leave only `left_bytes` free on the disk."""
+        raise self._without_namespaces()
+
+    def free_disk(self) -> None:
+        """Give the disk its size back."""
+        raise self._without_namespaces()
+
+    def disk_free_bytes(self) -> int:
+        """Free space of the disk."""
+        raise self._without_namespaces()
+
+    def _without_namespaces(self) -> LabError:
+        return LabError(f"{self.name}: a host without namespaces has neither a cable nor a disk of its own")
+
+    def restart(self) -> None:
+        """Go away and come back as after a reset: no process survives, the disk does."""
+        self.power_off()
+        self.power_on()
+
+    def mend(self) -> str | None:
+        """Get a living host to answer again without losing its disk.
+
+        Returns
+        -------
+        str or None
+            What was wrong; None when the host is dead or still does not answer.
+        """
+        if self.first() is None:
+            return None
+        self.thaw()
+        if not self.listeners():
+            self.start_sshd()
+            return "its sshd was dead: started again"
+        try:
+            self.wait_ready(MEND_TIMEOUT_S)
+        except LabError:
+            return None
+        return "it was frozen or cut off: let go on"
+
     def answers(self, timeout_s: float = 1.0) -> bool:
         """Whether an ssh server greets at its address."""
         try:
@@ -166,149 +249,3 @@ def is_sshd(process: Process) -> bool:
         command.startswith(("sshd:", "sshd-session:", "sshd-auth:"))
         or "sshd" in Path(command.split(" ", 1)[0]).name
     )
-
-
-class NamespaceHost(LabHost):
-    """A host made of network, mount, pid, uts and ipc namespaces."""
-
-    def first(self) -> Process | None:
-        """Its pid 1; None when the host is dead."""
-        for process in self._in_network():
-            if process.inner_pid == 1 and process.pid != 1:
-                return process
-        return None
-
-    def _in_network(self) -> list[Process]:
-        try:
-            inode = (network.NETNS_DIR / self.name).stat().st_ino
-        except FileNotFoundError:
-            return []
-        return procfs.in_namespace("net", inode)
-
-    def _living(self) -> Process:
-        first = self.first()
-        if first is None:
-            raise LabError(f"{self.name}: the host is dead; `python -m lab up --name {self.lab}` mends it")
-        return first
-
-    def processes(self) -> list[Process]:
-        """Every live process in its pid namespace."""
-        first = self.first()
-        if first is None:
-            return []
-        inode = procfs.namespace_id(first.pid, "pid")
-        return procfs.in_namespace("pid", inode) if inode is not None else []
-
-    def foundation(self) -> set[int]:
-        """Pids of its first process and of all sshd processes."""
-        return {process.pid for process in self.processes() if process.inner_pid == 1 or is_sshd(process)}
-
-    def listeners(self) -> list[Process]:
-        """Find the sshd that takes new connections: a child of the first process."""
-        first = self.first()
-        return [
-            process
-            for process in self.processes()
-            if first is not None and process.parent == first.pid and is_sshd(process)
-        ]
-
-    def kill(self) -> None:
-        """Kill the host as a whole, also what is left of one that died on the way up."""
-
-        def first() -> list[Process]:
-            found = self._in_network()
-            inits = [process for process in found if process.inner_pid == 1]
-            return inits or found
-
-        procfs.kill_all(first, self.name)
-
-    def exec(self, argv: Sequence[str], timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
-        """Run a command inside as root, without ssh, on the host's CPUs."""
-        cpus = ",".join(map(str, self.spec.cpus))
-        enter = ["nsenter", "--target", str(self._living().pid)]
-        enter += ["--mount", "--uts", "--ipc", "--net", "--pid"]
-        return subprocess.run(
-            ["taskset", "--cpu-list", cpus, *enter, *argv],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
-
-    def _inside(self, *argv: str) -> str:
-        done = self.exec(argv)
-        if done.returncode != 0:
-            raise LabError(f"{self.name}: {' '.join(argv)}: exit {done.returncode}: {done.stderr.strip()}")
-        return done.stdout
-
-    def start_sshd(self) -> None:
-        """Start sshd, which goes to the background and so to the host's first process."""
-        sshd = (
-            "exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin $(command -v sshd)"
-        )
-        self._inside("/bin/sh", "-c", f"PATH=/usr/local/sbin:/usr/sbin:/sbin; {sshd} -E /var/log/sshd.log")
-        self.wait_ready()
-
-    def change_host_key(self) -> None:
-        """Present a fresh host key."""
-        path = "/etc/ssh/ssh_host_ed25519_key"
-        self._inside("rm", "-f", path, f"{path}.pub")
-        self._inside(*KEYGEN, path)
-        self.restart_sshd()
-
-    def restore_host_key(self) -> None:
-        """Present the key of known_hosts again."""
-        key = self.state.host_key(self.name).read_text()
-        path = "/etc/ssh/ssh_host_ed25519_key"
-        self._inside("/bin/sh", "-c", f'printf "%s" "$1" > {path}; rm -f {path}.pub', "sh", key)
-        self.restart_sshd()
-
-    def link_down(self) -> None:
-        """Pull the cable."""
-        run(["ip", "link", "set", "dev", plan.veth_name(self.lab, self.spec.cores), "down"])
-
-    def link_up(self) -> None:
-        """Plug the cable in again."""
-        run(["ip", "link", "set", "dev", plan.veth_name(self.lab, self.spec.cores), "up"])
-
-    def power_off(self) -> None:
-        """Kill all but the first process and pull the cable; the disk stays."""
-        self.link_down()
-
-        def others() -> list[Process]:
-            return [process for process in self.processes() if process.inner_pid != 1]
-
-        procfs.kill_all(others, self.name)
-
-    def power_on(self) -> None:
-        """Come back after `power_off`: empty /run and /tmp, cable in, sshd up."""
-        self._inside("/bin/sh", "-c", "find /tmp /run -mindepth 1 -delete; mkdir -m 755 /run/sshd")
-        self._inside("/bin/sh", "-c", "mkdir -m 1777 /run/lock; mkdir -m 755 /run/user")
-        self.link_up()
-        self.start_sshd()
-
-    def restart(self) -> None:
-        """Go away and come back as after a reset: no process survives, the disk does."""
-        self.power_off()
-        self.power_on()
-
-    def disk_free_bytes(self) -> int:
-        """Free space of its disk."""
-        return int(self._inside("stat", "--file-system", "--format=%a", DISK)) * self._block_bytes()
-
-    def _block_bytes(self) -> int:
-        return int(self._inside("stat", "--file-system", "--format=%S", DISK))
-
-    def fill_disk(self, left_bytes: int = 0) -> None:
-        """Leave only `left_bytes` free, by shrinking the disk: it costs neither time nor memory."""
-        blocks, free = map(int, self._inside("stat", "--file-system", "--format=%b %f", DISK).split())
-        size = (blocks - free) * self._block_bytes() + left_bytes
-        self._resize_disk(max(size, self._block_bytes()))
-
-    def free_disk(self, size_bytes: int) -> None:
-        """Give the disk its size back."""
-        self._resize_disk(size_bytes)
-
-    def _resize_disk(self, size_bytes: int) -> None:
-        self._inside("mount", "-i", "-o", f"remount,size={size_bytes}", DISK)

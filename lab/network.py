@@ -120,7 +120,8 @@ def ensure(lab: str, network: ipaddress.IPv4Network, state: Path) -> list[str]:
                 state=state,
             )
             if bridge not in links():
-                run(["ip", "link", "add", "name", bridge, "type", "bridge", "forward_delay", "0"])
+                hardware = ["address", plan.mac(plan.gateway(network))]
+                run(["ip", "link", "add", "name", bridge, *hardware, "type", "bridge", "forward_delay", "0"])
             run(["ip", "link", "set", "dev", bridge, "alias", present.alias()])
             made.append(f"bridge {bridge}")
         run(["ip", "address", "replace", f"{plan.gateway(network)}/{network.prefixlen}", "dev", bridge])
@@ -138,7 +139,8 @@ def connect(lab: str, spec: HostSpec, network: ipaddress.IPv4Network) -> None:
     veth = plan.veth_name(lab, spec.cores)
     with _machine_settings():
         run(["ip", "netns", "add", spec.name])
-    run(["ip", "link", "add", veth, "type", "veth", "peer", "name", "eth0", "netns", spec.name])
+    peer = ["peer", "name", "eth0", "address", plan.mac(spec.address), "netns", spec.name]
+    run(["ip", "link", "add", veth, "type", "veth", *peer])
     run(["ip", "link", "set", "dev", veth, "master", plan.bridge_name(lab), "up"])
     inside = ["ip", "-netns", spec.name]
     run([*inside, "link", "set", "dev", "lo", "up"])
@@ -182,7 +184,7 @@ def remove(lab: str) -> list[str]:
         delete_link(veth)
     for name in namespaces(lab):
         run(["ip", "netns", "delete", name])
-        removed.append(f"network namespace {name}")
+        removed.append(f"host {name} and its network namespace")
     table = plan.table_name(lab)
     if table in run(["nft", "list", "tables", "ip"]).split():
         run(["nft", "delete", "table", "ip", table])

@@ -136,6 +136,16 @@ def address(network: ipaddress.IPv4Network, cores: int) -> str:
     return str(network[10 + cores])
 
 
+def loopback_address(cores: int) -> str:
+    """Address of the host with so many cores where it has no network of its own."""
+    return f"127.0.0.{10 + cores}"
+
+
+def mac(ip: str) -> str:
+    """Hardware address that goes with `ip`, so that no neighbour table goes stale when a host is remade."""
+    return "02:46:" + ":".join(f"{byte:02x}" for byte in ipaddress.IPv4Address(ip).packed)
+
+
 def default_cores(available: int) -> tuple[int, ...]:
     """Hosts that a machine with so many CPUs gets unless told otherwise."""
     return tuple(cores for cores in (1, 2, 4) if cores <= available)

@@ -81,6 +81,17 @@ def in_namespace(kind: str, inode: int) -> list[Process]:
     return sorted(found, key=lambda process: process.pid)
 
 
+def environment(pid: int) -> dict[str, str]:
+    """Read the environment that a process was started with; empty when it is gone or not ours to see."""
+    try:
+        raw = (PROC / str(pid) / "environ").read_bytes().decode(errors="replace")
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return {}
+    return {
+        key: value for key, separator, value in (pair.partition("=") for pair in raw.split("\0")) if separator
+    }
+
+
 def descendants(ancestors: Iterable[int]) -> list[Process]:
     """List the live processes among `ancestors` and everything below them, by pid."""
     every = {process.pid: process for process in processes()}

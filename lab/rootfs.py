@@ -28,6 +28,8 @@ FRESH = {
     "mnt": 0o755,
     "media": 0o755,
 }
+ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SSHD_LOG = "/var/log/sshd.log"
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 DEVICE_LINKS = {
     "ptmx": "pts/ptmx",
@@ -214,7 +216,7 @@ def _make_home(home: Path, skeleton: Path, uid: int) -> None:
         os.chown(path, uid, uid, follow_symlinks=False)
 
 
-def start_sshd(log: str = "/var/log/sshd.log") -> None:
+def start_sshd() -> None:
     """Start sshd in the background, from inside the host.
 
     Raises
@@ -222,18 +224,17 @@ def start_sshd(log: str = "/var/log/sshd.log") -> None:
     LabError
         With sshd's own words.
     """
-    binary = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/sbin")
+    binary = shutil.which("sshd", path=ROOT_PATH)
     if binary is None:
         raise LabError("sshd is not installed in the root file system of the host")
     config = Path("/etc/ssh/sshd_config")
     # OpenSSH 9.8 and later shut a client out for a while after broken sessions, which tests break on purpose
     penalties = ["-o", "PerSourcePenalties=no"]
-    environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
     def call(arguments: list[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [binary, "-f", str(config), *arguments],
-            env=environment,
+            env={"PATH": ROOT_PATH},
             capture_output=True,
             text=True,
             check=False,
@@ -242,9 +243,9 @@ def start_sshd(log: str = "/var/log/sshd.log") -> None:
     if call(["-t", *penalties]).returncode == 0:
         with config.open("a") as file:
             file.write("PerSourcePenalties no\n")
-    done = call(["-E", log])
+    done = call(["-E", SSHD_LOG])
     if done.returncode != 0:
         said = done.stderr.strip()
         with contextlib.suppress(FileNotFoundError):
-            said += Path(log).read_text()[-2000:]
+            said += Path(SSHD_LOG).read_text()[-2000:]
         raise LabError(f"sshd did not start: {said}")
