@@ -1,0 +1,70 @@
+"""Command line of the agent: `facts`, `clean`.
+
+It writes JSON lines on stdout. Each command imports what it needs and no more.
+"""
+
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from agent.records import Record
+
+USAGE = "usage: python3 agent.pyz facts | clean  [--prefix DIRECTORY]"
+
+
+def default_prefix() -> Path:
+    """Return the directory of the archive that runs, or ~/.fcgi-sweep when run from a source tree."""
+    home = Path(__file__).resolve().parent.parent
+    return home.parent if home.is_file() else Path.home() / ".fcgi-sweep"
+
+
+def say(record: Record) -> None:
+    """Write one JSON line; a reader that has gone away is no reason to fail."""
+    try:
+        print(json.dumps(record.to_json(), ensure_ascii=False), flush=True)
+    except BrokenPipeError:
+        # The interpreter would try once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command. Return 0 for success, 1 for a failure that was reported, 2 for bad arguments."""
+    prefix = default_prefix()
+    if len(arguments) == 3 and arguments[1] == "--prefix":
+        prefix = Path(arguments[2]).expanduser().resolve()
+        arguments = arguments[:1]
+    if arguments == ["facts"]:
+        return _facts(prefix)
+    if arguments == ["clean"]:
+        return _clean(prefix)
+    print(USAGE, file=sys.stderr)
+    return 2
+
+
+def _facts(prefix: Path) -> int:
+    from agent import facts
+
+    say(facts.gather(prefix))
+    return 0
+
+
+def _clean(prefix: Path) -> int:
+    from agent import cleaning
+    from agent.problems import TrialProblem
+    from agent.records import Failure
+
+    try:
+        say(cleaning.clean(prefix))
+    except TrialProblem as problem:
+        say(Failure(trial_id="clean", attempt=1, kind=problem.kind, reason=problem.reason))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
