@@ -42,7 +42,7 @@ class _Lane:
         self.begun_ns = [0] * (ids + 1)
         self.outbox = b""
         self.sent = 0
-        self.answered = 0
+        self.answered_ns = 0
         self.retry_at_ns = 0
 
 
@@ -205,7 +205,7 @@ class _Drive:
         for request_id in ended:
             self._latencies_ns.append(now - begun_ns[request_id])
         self._outstanding -= len(ended)
-        lane.answered += len(ended)
+        lane.answered_ns = now
 
     def _ended_by_responder(self, lane: _Lane) -> None:
         """Take the end of a connection: right between two requests, wrong during one."""
@@ -215,13 +215,17 @@ class _Drive:
             self._closed_by_responder += 1
             self._drop(lane)
             self._begin(lane, self._all_ids)
-        elif self._keep_conn and lane.answered and conversation.untouched:
+        elif lane.answered_ns and conversation.untouched and self._begun_since_last_answer(lane):
             self._closed_by_responder += 1
             ids = list(conversation.open)
             self._drop(lane)
             self._queue(lane, ids)
         else:
             self._restart(lane, *found)
+
+    def _begun_since_last_answer(self, lane: _Lane) -> bool:
+        """Tell whether the responder may have closed before it could know of any open request."""
+        return min(lane.begun_ns[request_id] for request_id in lane.conversation.open) >= lane.answered_ns
 
     # -- the life of a connection
 
@@ -244,7 +248,7 @@ class _Drive:
         lane.connection = None
         self._most_requests_on_a_connection = max(self._most_requests_on_a_connection, lane.sent)
         lane.sent = 0
-        lane.answered = 0
+        lane.answered_ns = 0
 
     def _drop(self, lane: _Lane) -> None:
         """Close the lane's connection, if any, and forget what was open on it."""

@@ -308,5 +308,10 @@ class PreparedRequests:
 
 
 def encode_get_values(names: Iterable[bytes]) -> bytes:
-    """Return the management record that asks a responder for the values of these variables."""
-    return encode_record(GET_VALUES, 0, encode_pairs([(name, b"") for name in names]))
+    """Return the management record that asks a responder for the values of these variables.
+
+    It is always padded: libfcgi 2.4 answers only when something follows the content, be it padding.
+    """
+    content = encode_pairs([(name, b"") for name in names])
+    padding = 8 - len(content) % 8
+    return _HEADER.pack(VERSION, GET_VALUES, 0, len(content), padding) + content + bytes(padding)

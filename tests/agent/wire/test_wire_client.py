@@ -6,7 +6,7 @@ import hashlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,74 +27,6 @@ Script = Callable[[socket.socket, list[int], int], bool]
 
 def right(request_id: int, response: bytes = RESPONSE) -> bytes:
     return b"".join([*p.encode_stream(p.STDOUT, request_id, response), p.encode_end(request_id)])
-
-
-class Responder:
-    """Serves connections with a script, each in a thread of its own."""
-
-    def __init__(self, listener: socket.socket, script: Script) -> None:
-        self._listener = listener
-        self._script = script
-        self._threads = [threading.Thread(target=self._accept)]
-        self._open: list[socket.socket] = []
-        self.connections = 0
-        self._threads[0].start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self._open.append(connection)
-            thread = threading.Thread(target=self._serve, args=(connection, self.connections))
-            self.connections += 1
-            self._threads.append(thread)
-            thread.start()
-
-    def _serve(self, connection: socket.socket, number: int) -> None:
-        parser = p.RecordParser()
-        kept = True
-        try:
-            while kept and (data := connection.recv(65536)):
-                whole = []
-                for kind, rid, start, end, _ in parser.feed(data):
-                    if kind == p.STDIN and start == end:
-                        whole.append(rid)
-                kept = not whole or self._script(connection, whole, number)
-        except OSError:
-            pass
-        finally:
-            connection.close()
-
-    def stop(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for connection in self._open:
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue
-        for thread in self._threads:
-            thread.join(timeout=5)
-            assert not thread.is_alive()
-
-
-@pytest.fixture
-def responder(tmp_path: Path) -> Iterator[Callable[[Script], str]]:
-    started: list[Responder] = []
-
-    def start(script: Script) -> str:
-        path = str(tmp_path / f"{len(started)}.sock")
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(path)
-        listener.listen(128)
-        started.append(Responder(listener, script))
-        return path
-
-    yield start
-    for one in started:
-        one.stop()
 
 
 def load(*addresses: str, **changes: object) -> WireResult:
@@ -304,29 +236,24 @@ def test_a_closed_tcp_port_is_named() -> None:
     assert result.faults == {"refused": 2}
 
 
-def test_a_full_queue_is_waited_for(tmp_path: Path) -> None:
+def test_a_full_queue_is_waited_for(tmp_path: Path, serve: Callable[[socket.socket, Script], None]) -> None:
     path = str(tmp_path / "full.sock")
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(path)
-        listener.listen(0)
-        late: list[Responder] = []
-        timer = threading.Timer(0.2, lambda: late.append(Responder(listener, serve_right)))
-        timer.start()
-        result = load(path, connections=4, count=8)
-        timer.join()
-        late[0].stop()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(0)
+    timer = threading.Timer(0.2, serve, (listener, serve_right))
+    timer.start()
+    result = load(path, connections=4, count=8)
+    timer.join()
     assert (result.ok, result.failed) == (8, 0)
     assert result.evidence.connect_retries > 0
     assert result.latency_ms["max"] is not None and result.latency_ms["max"] > 100
 
 
-def test_tcp_works_like_unix_sockets() -> None:
+def test_tcp_works_like_unix_sockets(serve: Callable[[socket.socket, Script], None]) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
-    one = Responder(listener, serve_right)
-    try:
-        result = load(f"127.0.0.1:{listener.getsockname()[1]}", count=20, keep_conn=True, in_flight=3)
-    finally:
-        one.stop()
+    serve(listener, serve_right)
+    result = load(f"127.0.0.1:{listener.getsockname()[1]}", count=20, keep_conn=True, in_flight=3)
     assert (result.ok, result.failed) == (20, 0)
 
 
