@@ -21,7 +21,8 @@ def _words(result: WireResult) -> str:
     seen = result.evidence
     return (
         f"{result.ok} right answers, {seen.connections_opened} connections, "
-        f"highest request id {seen.highest_id}, {seen.interleaved_answers} interleaved, {seen.out_of_order_answers} out of order"
+        f"highest request id {seen.highest_id}, {seen.interleaved_answers} interleaved, "
+        f"{seen.out_of_order_answers} out of order"
     )
 
 
@@ -118,8 +119,8 @@ def probe(
 def refusal(capabilities: Capabilities, load: WireLoad) -> Optional[str]:
     """Return why a load cannot be put on a responder, or None when it can (or claims to).
 
-    A responder that does not say whether it multiplexes is tried with a few requests on its first address. One
-    that claims it is not tried here: if it fails then, that belongs into the measurement.
+    A responder that does not say whether it multiplexes is tried with a few requests on its first address.
+    One that claims it is not tried here: if it fails then, that belongs into the measurement.
     """
     if load.in_flight == 1 or capabilities.multiplexes:
         return None

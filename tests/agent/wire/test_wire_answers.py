@@ -4,13 +4,14 @@ import hashlib
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.wire import protocol as p
 from agent.wire.answers import ConnectionFault, Conversation, Verdicts, parse_response, response_fault
 from agent.wire.results import Expectation
 
+unhurried = settings(deadline=None)
 BODY = b"the same bytes every time\n" * 8
 RESPONSE = b"Status: 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
 EXPECTED = Expectation(len(BODY), hashlib.sha256(BODY).hexdigest())
@@ -41,6 +42,7 @@ def test_a_right_answer_counts_at_every_split() -> None:
         assert talk.ended() is None
 
 
+@unhurried
 @given(st.randoms(use_true_random=False), st.integers(2, 6), st.integers(1, 300))
 def test_answers_in_any_mixture_and_any_split_are_told_apart(
     rng: random.Random, count: int, chunk: int
@@ -61,6 +63,7 @@ def test_answers_in_any_mixture_and_any_split_are_told_apart(
     assert (verdicts.ok, verdicts.faults) == (3 * count, {})
 
 
+@unhurried
 @given(st.lists(st.sampled_from(["same", "other", "short"]), min_size=1, max_size=12), st.integers(1, 2000))
 def test_the_short_cut_over_equal_answers_never_lets_a_wrong_one_pass(kinds: list[str], chunk: int) -> None:
     other = RESPONSE.replace(b"every", b"Every")

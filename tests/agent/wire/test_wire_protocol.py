@@ -3,11 +3,12 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.wire import protocol as p
 
+unhurried = settings(deadline=None)
 ids = st.integers(1, p.MAX_REQUEST_ID)
 records = st.lists(
     st.tuples(st.integers(1, 11), st.integers(0, p.MAX_REQUEST_ID), st.binary(max_size=40)),
@@ -25,6 +26,7 @@ def fed_in_pieces(pieces: list[bytes]) -> list[tuple[int, int, bytes]]:
     return found
 
 
+@unhurried
 @given(records)
 def test_records_survive_every_split_in_two(sent: list[tuple[int, int, bytes]]) -> None:
     wire = b"".join(p.encode_record(*record) for record in sent)
@@ -32,6 +34,7 @@ def test_records_survive_every_split_in_two(sent: list[tuple[int, int, bytes]]) 
         assert fed_in_pieces([wire[:cut], wire[cut:]]) == sent
 
 
+@unhurried
 @given(records, st.lists(st.integers(0, 400), max_size=12))
 def test_records_survive_any_split(sent: list[tuple[int, int, bytes]], cuts: list[int]) -> None:
     wire = b"".join(p.encode_record(*record) for record in sent)
@@ -39,12 +42,14 @@ def test_records_survive_any_split(sent: list[tuple[int, int, bytes]], cuts: lis
     assert fed_in_pieces([wire[a:b] for a, b in pairwise(edges)]) == sent
 
 
+@unhurried
 @given(records)
 def test_records_survive_one_byte_at_a_time(sent: list[tuple[int, int, bytes]]) -> None:
     wire = b"".join(p.encode_record(*record) for record in sent)
     assert fed_in_pieces([wire[at : at + 1] for at in range(len(wire))]) == sent
 
 
+@unhurried
 @given(st.integers(0, 255).filter(lambda version: version != 1), records)
 def test_a_wrong_version_is_refused_and_what_came_before_it_is_kept(
     version: int, sent: list[tuple[int, int, bytes]]
@@ -57,11 +62,13 @@ def test_a_wrong_version_is_refused_and_what_came_before_it_is_kept(
     assert found == [kind for kind, _, _ in sent]
 
 
+@unhurried
 @given(st.lists(st.tuples(st.binary(max_size=200), st.binary(max_size=200))))
 def test_pairs_come_back(pairs: list[tuple[bytes, bytes]]) -> None:
     assert p.decode_pairs(p.encode_pairs(pairs)) == pairs
 
 
+@unhurried
 @given(st.binary(max_size=30))
 def test_cut_or_random_pairs_never_raise_anything_but_malformed(content: bytes) -> None:
     try:
@@ -71,6 +78,7 @@ def test_cut_or_random_pairs_never_raise_anything_but_malformed(content: bytes) 
     assert sum(len(name) + len(value) + 2 for name, value in pairs) <= len(content)
 
 
+@unhurried
 @given(ids, st.integers(0, 2**32 - 1), st.integers(0, 255))
 def test_end_request_comes_back(request_id: int, app_status: int, protocol_status: int) -> None:
     [(kind, rid, content)] = p.parse_records(p.encode_end(request_id, app_status, protocol_status))
@@ -96,6 +104,7 @@ def test_a_stream_longer_than_a_record_is_cut_and_closed() -> None:
     assert parsed[-1][2] == b""
 
 
+@unhurried
 @given(records, ids)
 def test_relabelling_changes_ids_only(sent: list[tuple[int, int, bytes]], request_id: int) -> None:
     wire = b"".join(p.encode_record(*record) for record in sent)
@@ -103,6 +112,7 @@ def test_relabelling_changes_ids_only(sent: list[tuple[int, int, bytes]], reques
     assert p.parse_records(p.relabel(wire, request_id)) == expected
 
 
+@unhurried
 @given(st.integers(1, 5), st.binary(max_size=100), st.booleans())
 def test_prepared_requests_hold_a_whole_request_for_every_id(
     count: int, body: bytes, keep_conn: bool
