@@ -60,7 +60,8 @@ class CallbackModule(CallbackBase):
         answer = result.result if hasattr(result, "result") else result._result
         task = result.task if hasattr(result, "task") else result._task
         host = result.host if hasattr(result, "host") else result._host
-        message = "\n".join(str(answer[key]) for key in ("msg", "stderr") if answer.get(key))
+        parts = [answer, *(item for item in answer.get("results", []) if item.get("failed"))]
+        message = "\n".join(str(part[key]) for part in parts for key in ("msg", "stderr") if part.get(key))
         self.said[host.get_name()] = (task.get_name(), message)
 
     @staticmethod

@@ -1,14 +1,13 @@
-"""Pack a Python package into one file whose bytes depend on nothing but the package's sources.
+"""Pack a Python package into one zip file whose bytes depend on nothing but the package's files.
 
-Timestamps, owners and the order of directory entries stay out, so that the same sources give the same sha256
-on every controller and a second provisioning changes nothing.
+Timestamps, owners and the order of directory entries stay out: the same sources give the same file on every
+controller, and a second provisioning changes nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import io
 import json
 import os
 import sys
@@ -16,8 +15,10 @@ import zipfile
 from pathlib import Path
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
-SHEBANG = b"#!/usr/bin/env python3\n"
-RUN_PACKAGE = "import runpy\n\nrunpy.run_module({name!r}, run_name='__main__', alter_sys=True)\n"
+START = """import runpy
+
+runpy.run_module({package!r}, run_name="__main__", alter_sys=True)
+"""
 
 
 def members(package: Path) -> dict[str, bytes]:
@@ -30,55 +31,43 @@ def members(package: Path) -> dict[str, bytes]:
     return found
 
 
-def pack(package: Path, runnable: bool) -> bytes:
-    """Return the zip file of a package; a runnable one starts the package's ``__main__``."""
-    files = members(package)
-    if runnable:
-        files["__main__.py"] = RUN_PACKAGE.format(name=package.name).encode()
-    buffer = io.BytesIO()
-    if runnable:
-        buffer.write(SHEBANG)
-    with zipfile.ZipFile(buffer, "a" if runnable else "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in sorted(files):
-            entry = zipfile.ZipInfo(name, EPOCH)
-            entry.external_attr = 0o100644 << 16
-            entry.create_system = 3
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, files[name])
-    return buffer.getvalue()
-
-
-def fingerprint(package: Path) -> str:
-    """Return the sha256 over the package's file names and contents."""
+def fingerprint(files: dict[str, bytes]) -> str:
+    """Return the sha256 over file names and contents; the agent says the same one of itself."""
     digest = hashlib.sha256()
-    for name, content in sorted(members(package).items()):
-        digest.update(f"{name}\0{len(content)}\0".encode())
-        digest.update(content)
+    for name in sorted(files):
+        digest.update(f"{name}\0{len(files[name])}\0".encode() + files[name])
     return digest.hexdigest()
 
 
+def write(target: Path, package: str, files: dict[str, bytes], runnable: bool) -> None:
+    """Write the zip file, which replaces what was there; a runnable one starts the package's ``__main__``."""
+    entries = dict(files)
+    if runnable:
+        entries["__main__.py"] = START.format(package=package).encode()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    with draft.open("wb") as stream:
+        if runnable:
+            stream.write(b"#!/usr/bin/env python3\n")
+        with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+            for name in sorted(entries):
+                archive.writestr(zipfile.ZipInfo(name, EPOCH), entries[name])
+    draft.replace(target)
+
+
 def main() -> int:
-    """Write the bundle unless it is there; print its path, its fingerprint and whether it was written."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Write the bundle of a package; print its path and fingerprint as JSON."""
+    parser = argparse.ArgumentParser(description="Pack a Python package into one zip file.")
     parser.add_argument("package", type=Path, help="directory of the package")
     parser.add_argument("target", type=Path, help="file to write")
     parser.add_argument("--runnable", action="store_true", help="make a zipapp that runs the package")
     arguments = parser.parse_args()
-    if not members(arguments.package):
-        print(
-            f"{arguments.package}: no such package; provision from a complete checkout of fcgi-sweep",
-            file=sys.stderr,
-        )
+    files = members(arguments.package)
+    if not files:
+        print(f"{arguments.package}: no such package; provision from a complete checkout", file=sys.stderr)
         return 1
-    content = pack(arguments.package, arguments.runnable)
-    target: Path = arguments.target
-    due = not target.exists() or target.read_bytes() != content
-    if due:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = target.with_name(f".{target.name}.{os.getpid()}")
-        fresh.write_bytes(content)
-        fresh.replace(target)
-    print(json.dumps({"path": str(target), "fingerprint": fingerprint(arguments.package), "written": due}))
+    write(arguments.target, arguments.package.name, files, arguments.runnable)
+    print(json.dumps({"path": str(arguments.target), "fingerprint": fingerprint(files)}))
     return 0
 
 

@@ -1,7 +1,7 @@
 """Put source archives into the controller's cache, each checked against its sha256.
 
 Reads one JSON request on stdin and prints one JSON answer. An archive comes from the cache, else from its
-upstream address, else from the Debian source package of the same version: its orig tarball is the upstream one.
+upstream address, else from the Debian source package of the same version.
 """
 
 from __future__ import annotations
@@ -162,8 +162,8 @@ def mismatch(path: Path, expected: str, got: str) -> str:
     """Say that a file has the wrong checksum, and what to do about it."""
     return (
         f"wrong checksum: {path}\n  expected sha256 {expected}\n  got             {got}\n"
-        "  Remedy: if the file is damaged, delete it and provision again; if another file is meant, put its sha256\n"
-        "  into its entry of source_archives_extra (inventory/group_vars/all.yml)."
+        "  Remedy: if the file is damaged, delete it and provision again; if another file is meant, put its\n"
+        "  sha256 into its entry of source_archives_extra (inventory/group_vars/all.yml)."
     )
 
 
