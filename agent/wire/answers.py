@@ -105,8 +105,8 @@ class Verdicts:
     ok, failed, body_bytes, stderr_bytes, interleaved, out_of_order : int
         Right answers, wrong ones, the right ones' bodies in bytes, bytes of STDERR, answers
         that came mixed, answers that overtook others.
-    highest_id : int
-        Highest request id sent on any connection.
+    highest_id, peak_ids : int
+        Highest request id sent, and most requests open at once, on any one connection.
     """
 
     def __init__(self, expectation: Expectation) -> None:
@@ -122,6 +122,7 @@ class Verdicts:
         self.interleaved = 0
         self.out_of_order = 0
         self.highest_id = 0
+        self.peak_ids = 0
         self._right_output = b""
         self._right_body_bytes = 0
         self._right_records = b""
@@ -185,6 +186,8 @@ class Conversation:
     ----------
     open : dict
         Request id to its partial answer, None as long as nothing has come; in the order of sending.
+    untouched : bool
+        Whether nothing has come for any open request.
     """
 
     def __init__(self, verdicts: Verdicts) -> None:
@@ -194,19 +197,18 @@ class Conversation:
         self._highest_id = 0
         self._partial = 0
         self.open: Dict[int, Optional[_Answer]] = {}
+        self.untouched = True
 
     def begin(self, ids: List[int]) -> None:
         """Note that these requests have been sent."""
+        still_open = self.open
         for request_id in ids:
-            self.open[request_id] = None
+            still_open[request_id] = None
             if request_id > self._highest_id:
                 self._highest_id = request_id
                 self._verdicts.highest_id = max(self._verdicts.highest_id, request_id)
-
-    @property
-    def untouched(self) -> bool:
-        """Whether nothing has come for any open request."""
-        return not self._partial and not self._parser.pending_bytes
+        if len(still_open) > self._verdicts.peak_ids:  # noqa: PLR1730 - mostly nothing is to be stored
+            self._verdicts.peak_ids = len(still_open)
 
     def take(self, data: bytes) -> List[int]:
         """Take what has arrived; return the ids of the requests that it ended, right or wrong.
@@ -235,6 +237,7 @@ class Conversation:
         except ConnectionFault as fault:
             fault.ended = ended
             raise
+        self.untouched = not self._partial and not self._parser.pending_bytes
         if self._partial:
             for answer in self.open.values():
                 if answer is not None:

@@ -80,7 +80,6 @@ class _Drive:
         self._sent_per_address = [0] * len(addresses)
         self._connections_opened = 0
         self._most_requests_on_a_connection = 0
-        self._peak_ids = 0
         self._peak_in_flight = 0
         self._closed_by_responder = 0
         self._connect_retries = 0
@@ -109,15 +108,16 @@ class _Drive:
     def _queue(self, lane: _Lane, ids: List[int]) -> None:
         conversation = lane.conversation
         conversation.begin(ids)
-        self._peak_ids = max(self._peak_ids, len(conversation.open))
         lane.sent += len(ids)
-        lane.outbox += self._requests.bytes_for(ids)
-        if lane.connection is None:
-            self._connect(lane)
+        data = self._requests.bytes_for(ids)
+        if lane.outbox:
+            lane.outbox += data
+        elif lane.connection is None:
+            self._connect(lane, data)
         else:
-            self._flush(lane, lane.connection)
+            self._send(lane, lane.connection, data)
 
-    def _connect(self, lane: _Lane) -> None:
+    def _connect(self, lane: _Lane, data: bytes) -> None:
         address = lane.address
         # The plain type: socket.socket, which inherits from it, takes twice as long to make and to close.
         connection = socket.SocketType(address.family, _STREAM)
@@ -130,10 +130,13 @@ class _Drive:
             self._by_fd[descriptor] = lane
             self._connections_opened += 1
             self._epoll.register(descriptor, _WRITABLE if status else _READABLE)
-            if not status:
-                self._flush(lane, connection)
+            if status:
+                lane.outbox = data
+            else:
+                self._send(lane, connection, data)
             return
         connection.close()
+        lane.outbox = data
         if status == errno.EAGAIN:
             self._connect_retries += 1
             self._wait(lane, _QUEUE_FULL_WAIT_S)
@@ -148,11 +151,10 @@ class _Drive:
         lane.retry_at_ns = time.perf_counter_ns() + int(wait_s * _NS)
         self._waiting.append(lane)
 
-    def _flush(self, lane: _Lane, connection: socket.SocketType) -> None:
-        """Send the lane's bytes; what does not fit goes when epoll says so."""
-        outbox = lane.outbox
+    def _send(self, lane: _Lane, connection: socket.SocketType, data: bytes) -> None:
+        """Send as much as fits now; the rest goes when epoll says so."""
         try:
-            done = connection.send(outbox)
+            done = connection.send(data)
         except BlockingIOError:
             done = 0
         except ConnectionRefusedError:
@@ -162,14 +164,15 @@ class _Drive:
             # The other end is gone. What it said before is still to be read, then the end is an event.
             lane.outbox = b""
             return
-        lane.outbox = outbox[done:]
-        if done < len(outbox):
+        if done < len(data):
+            lane.outbox = data[done:]
             self._epoll.modify(connection.fileno(), _WRITABLE)
 
     def _writable(self, lane: _Lane, connection: socket.SocketType) -> None:
         self._epoll.modify(connection.fileno(), _READABLE)
         if lane.outbox:
-            self._flush(lane, connection)
+            data, lane.outbox = lane.outbox, b""
+            self._send(lane, connection, data)
 
     # -- receiving
 
@@ -242,11 +245,11 @@ class _Drive:
         self._drop(lane)
 
     def _close(self, lane: _Lane, connection: socket.SocketType) -> None:
-        # Closing takes the descriptor out of epoll: nobody else holds it.
-        del self._by_fd[connection.fileno()]
+        # Closing takes the descriptor out of epoll: nobody else holds it. Its entry goes with its next owner.
         connection.close()
         lane.connection = None
-        self._most_requests_on_a_connection = max(self._most_requests_on_a_connection, lane.sent)
+        if lane.sent > self._most_requests_on_a_connection:  # noqa: PLR1730 - mostly nothing is to be stored
+            self._most_requests_on_a_connection = lane.sent
         lane.sent = 0
         lane.answered_ns = 0
 
@@ -264,7 +267,8 @@ class _Drive:
         self._waiting = [lane for lane in self._waiting if lane.retry_at_ns > now]
         for lane in due:
             if lane.conversation.open:
-                self._connect(lane)
+                data, lane.outbox = lane.outbox, b""
+                self._connect(lane, data)
             else:
                 self._begin(lane, self._all_ids)
 
@@ -380,7 +384,7 @@ class _Drive:
                 requests_per_connection_mean=sent / opened if opened else 0.0,
                 requests_per_connection_max=self._most_requests_on_a_connection,
                 highest_id=verdicts.highest_id,
-                peak_ids_per_connection=self._peak_ids,
+                peak_ids_per_connection=verdicts.peak_ids,
                 peak_in_flight=self._peak_in_flight,
                 interleaved_answers=verdicts.interleaved,
                 out_of_order_answers=verdicts.out_of_order,
