@@ -241,7 +241,7 @@ echo hash('sha256', file_get_contents('php://input')), str_repeat('.', 20000);
 
 @pytest.fixture
 def php(processes: list[subprocess.Popen[bytes]], tmp_path: Path) -> Callable[..., Request]:
-    """Start php-fpm, a static pool of two on `<tmp_path>/php.sock`; return a maker of requests to its script."""
+    """Start php-fpm with a pool of two on `<tmp_path>/php.sock`; return a maker of requests to its script."""
     found = sorted([*Path("/usr/sbin").glob("php-fpm*"), *Path("/usr/local/sbin").glob("php-fpm*")])
     if not found:
         pytest.skip("no php-fpm: install php-fpm")
