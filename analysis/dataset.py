@@ -1,0 +1,366 @@
+"""A results directory read into a DataFrame, tolerant of damage and intolerant of foreign data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.errors import RunUnreadable
+
+SCHEMA = 1
+
+CELL = (
+    "handler",
+    "processes",
+    "concurrency",
+    "keepalive",
+    "cores",
+    "placement",
+    "workload",
+    "tool",
+    "lighttpd",
+)
+"""The columns that make a cell, as the journal names them."""
+
+CATEGORIES = (
+    "host",
+    "role",
+    "handler",
+    "placement",
+    "workload",
+    "tool",
+    "lighttpd",
+    "status",
+    "failure_kind",
+)
+
+_NEEDED = ("host", "block", "role", "cell", "attempt", "status")
+
+_GROUP_COUNTERS = (
+    "cpu_user_s",
+    "cpu_sys_s",
+    "ctx_voluntary",
+    "ctx_involuntary",
+    "run_queue_wait_s",
+    "rss_bytes",
+    "threads",
+)
+_GROUPS = ("lighttpd", "handlers", "load")
+_SYSTEM = ("window_s", "steal_share", "idle_share", "ctx_total", "time_wait", "listen_drops", "load1")
+_REQUESTS = ("measured_s", "complete", "ok", "failed", "non_2xx", "length_failures", "throughput_rps")
+_LATENCY = ("mean", "p50", "p90", "p95", "p99", "max")
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One line of the journal that could not be used.
+
+    Parameters
+    ----------
+    line : int
+        Line number in ``journal.jsonl``, from 1.
+    reason : str
+        What is wrong with it.
+    """
+
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, read.
+
+    Parameters
+    ----------
+    directory : Path
+        ``results/<run_id>``.
+    meta : dict
+        ``run.json``.
+    schedule : DataFrame
+        One row a scheduled trial: trial, host, block, position, role.
+    hosts : dict
+        Host name to the content of ``hosts/<host>.json``.
+    attempts : DataFrame
+        One row an attempt, in the order of the journal.
+    epochs, repairs : tuple of dict
+        The journal's other records.
+    damage : tuple of Damage
+        Lines that were left out.
+    journal_sha256 : str
+        Checksum of the journal as it was read.
+    """
+
+    directory: Path
+    meta: dict[str, Any]
+    schedule: pd.DataFrame
+    hosts: dict[str, dict[str, Any]]
+    attempts: pd.DataFrame
+    epochs: tuple[dict[str, Any], ...]
+    repairs: tuple[dict[str, Any], ...]
+    damage: tuple[Damage, ...]
+    journal_sha256: str
+
+    @property
+    def run_id(self) -> str:
+        """The run's name."""
+        return str(self.meta["run_id"])
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the numbers were made up by a generator: never to be shown as measured."""
+        return bool(self.meta.get("synthetic", False))
+
+    @property
+    def experiment(self) -> Mapping[str, Any]:
+        """The normalised experiment."""
+        experiment: Mapping[str, Any] = self.meta["experiment"]
+        return experiment
+
+    @property
+    def indifference(self) -> float:
+        """δ, the difference below which nothing is decided by speed, as a fraction."""
+        return float(self.experiment.get("design", {}).get("indifference", 0.02))
+
+    def label(self, host: str) -> str:
+        """Return the study's label of a host, or its name where the facts are missing."""
+        return str(self.hosts.get(host, {}).get("label", host))
+
+    def cores(self, host: str) -> int | None:
+        """Return the cores that the host's facts name."""
+        cores = self.hosts.get(host, {}).get("facts", {}).get("cores")
+        return int(cores) if cores is not None else None
+
+
+def newest_run(results: Path) -> Path:
+    """Return the newest run of a results directory.
+
+    Parameters
+    ----------
+    results : Path
+        The directory that holds runs.
+
+    Returns
+    -------
+    Path
+        Run ids begin with their time, so the last name is the newest run.
+
+    Raises
+    ------
+    RunUnreadable
+        When there is none.
+    """
+    runs = sorted(path.parent for path in results.glob("*/run.json"))
+    if not runs:
+        raise RunUnreadable(f"{results}: no run in here; measure one with `fcgi-sweep run EXPERIMENT`")
+    return runs[-1]
+
+
+def read_run(directory: Path) -> Run:
+    """Read one run from its directory alone.
+
+    Parameters
+    ----------
+    directory : Path
+        ``results/<run_id>``.
+
+    Returns
+    -------
+    Run
+        With damaged lines left out and listed.
+
+    Raises
+    ------
+    RunUnreadable
+        When a file is missing, the schema is another one, or the journal belongs to another run.
+    """
+    meta = _document(directory / "run.json", "written by `fcgi-sweep run`; is this a run directory?")
+    schedule = _read_schedule(directory / "schedule.json")
+    hosts = {
+        path.stem: _document(path, "host facts") for path in sorted((directory / "hosts").glob("*.json"))
+    }
+    journal = directory / "journal.jsonl"
+    if not journal.is_file():
+        raise RunUnreadable(f"{journal}: no journal; nothing has been measured in this run yet")
+    reader = _Journal(known=set(schedule["trial"]))
+    digest = hashlib.sha256()
+    with journal.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            digest.update(line)
+            reader.take(number, line)
+    reader.refuse_foreign(journal)
+    return Run(
+        directory=directory,
+        meta=meta,
+        schedule=schedule,
+        hosts=hosts,
+        attempts=reader.frame(),
+        epochs=tuple(reader.epochs),
+        repairs=tuple(reader.repairs),
+        damage=tuple(reader.damage),
+        journal_sha256=digest.hexdigest(),
+    )
+
+
+def _document(path: Path, meaning: str) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunUnreadable(f"{path}: missing ({meaning})") from None
+    except ValueError as error:
+        raise RunUnreadable(f"{path}: not readable as JSON ({error}); restore it from a copy") from None
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if schema != SCHEMA:
+        raise RunUnreadable(
+            f"{path}: schema {schema!r}, but this version reads schema {SCHEMA};"
+            " use the fcgi-sweep version that wrote it"
+        )
+    return dict(document)
+
+
+def _read_schedule(path: Path) -> pd.DataFrame:
+    document = _document(path, "the schedule is written before the first trial")
+    columns = ("trial", "host", "block", "position", "role")
+    trials = document["trials"]
+    return pd.DataFrame({name: [trial[name] for trial in trials] for name in columns})
+
+
+class _Journal:
+    """Collects the journal's records column by column, which keeps 100 000 of them small."""
+
+    def __init__(self, known: set[str]) -> None:
+        self.known = known
+        self.columns: dict[str, list[Any]] = {name: [] for name in _EXTRACT}
+        self.epochs: list[dict[str, Any]] = []
+        self.repairs: list[dict[str, Any]] = []
+        self.damage: list[Damage] = []
+        self.foreign = 0
+
+    def take(self, number: int, line: bytes) -> None:
+        if not line.strip():
+            return
+        try:
+            record = json.loads(line)
+        except ValueError:
+            torn = not line.endswith(b"\n")
+            self.damage.append(Damage(number, "torn last line" if torn else "not JSON"))
+            return
+        problem = self._problem(record)
+        if problem:
+            self.damage.append(Damage(number, problem))
+            return
+        {"attempt": self._attempt, "epoch": self.epochs.append, "repair": self.repairs.append}[
+            record["kind"]
+        ](record)
+
+    def _problem(self, record: Any) -> str | None:
+        if not isinstance(record, dict) or record.get("kind") not in {"attempt", "epoch", "repair"}:
+            return "not a journal record"
+        if record.get("schema") != SCHEMA:
+            return f"schema {record.get('schema')!r}, not {SCHEMA}"
+        return self._attempt_problem(record) if record["kind"] == "attempt" else None
+
+    def _attempt_problem(self, record: dict[str, Any]) -> str | None:
+        if record.get("trial") not in self.known:
+            self.foreign += 1
+            return f"trial {record.get('trial')!r} is not in this run's schedule"
+        missing = [name for name in _NEEDED if name not in record]
+        if missing:
+            return f"without {', '.join(missing)}"
+        if record["status"] == "valid" and not (record.get("result") or {}).get("goodput_rps"):
+            return "a valid attempt without a goodput"
+        return None
+
+    def _attempt(self, record: dict[str, Any]) -> None:
+        for name, extract in _EXTRACT.items():
+            self.columns[name].append(extract(record))
+
+    def refuse_foreign(self, path: Path) -> None:
+        if self.foreign and not self.columns["trial"]:
+            raise RunUnreadable(
+                f"{path}: none of its {self.foreign} trials is in this run's schedule:"
+                " the journal belongs to another run; put the right one back"
+            )
+        if self.damage and not self.columns["trial"]:
+            raise RunUnreadable(
+                f"{path}: no usable attempt; {len(self.damage)} damaged lines,"
+                f" the first in line {self.damage[0].line}: {self.damage[0].reason}"
+            )
+
+    def frame(self) -> pd.DataFrame:
+        frame = pd.DataFrame(self.columns)
+        for name in CATEGORIES:
+            frame[name] = frame[name].astype("category")
+        for name in _NUMERIC:
+            frame[name] = pd.to_numeric(frame[name], errors="coerce")
+        frame["started_at"] = pd.to_datetime(frame["started_at"], utc=True, errors="coerce", format="ISO8601")
+        return frame
+
+
+def _path(*keys: str) -> Callable[[dict[str, Any]], Any]:
+    def extract(record: dict[str, Any]) -> Any:
+        value: Any = record
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
+
+    return extract
+
+
+def _failed_gates(record: dict[str, Any]) -> str:
+    gates = (record.get("result") or {}).get("gates") or []
+    return ", ".join(gate["name"] for gate in gates if not gate["passed"])
+
+
+def _all_gates(record: dict[str, Any]) -> str:
+    gates = (record.get("result") or {}).get("gates") or []
+    return ",".join(gate["name"] for gate in gates)
+
+
+def _reason(record: dict[str, Any]) -> str:
+    failure = record.get("failure")
+    if failure:
+        return f"{failure['kind']}: {failure['reason']}"
+    gates = (record.get("result") or {}).get("gates") or []
+    return "; ".join(f"{gate['name']}: {gate['detail']}" for gate in gates if not gate["passed"])
+
+
+def _peak_in_process(record: dict[str, Any]) -> Any:
+    handlers = (record.get("result") or {}).get("handlers") or []
+    return max((handler["peak_in_process"] for handler in handlers), default=None)
+
+
+def _columns() -> Iterator[tuple[str, Callable[[dict[str, Any]], Any]]]:
+    for name in ("trial", "host", "block", "position", "role"):
+        yield name, _path(name)
+    for name in CELL:
+        yield name, _path("cell", name)
+    for name in ("attempt", "epoch", "status", "started_at", "wall_s", "overhead_s", "raw"):
+        yield name, _path(name)
+    yield "failure_kind", _path("failure", "kind")
+    yield "failed_gates", _failed_gates
+    yield "gates", _all_gates
+    yield "reason", _reason
+    yield "goodput_rps", _path("result", "goodput_rps")
+    for name in _REQUESTS:
+        yield f"requests_{name}", _path("result", "requests", name)
+    for name in _LATENCY:
+        yield f"latency_{name}_ms", _path("result", "latency_ms", name)
+    for group in _GROUPS:
+        for name in _GROUP_COUNTERS:
+            yield f"{group}_{name}", _path("result", "counters", group, name)
+    for name in _SYSTEM:
+        yield f"system_{name}", _path("result", "counters", "system", name)
+    yield "ready_s", _path("result", "timings_s", "ready")
+    yield "peak_in_process", _peak_in_process
+
+
+_EXTRACT = dict(_columns())
+_TEXT = {"trial", "started_at", "raw", "failed_gates", "gates", "reason", "keepalive", *CATEGORIES}
+_NUMERIC = tuple(name for name in _EXTRACT if name not in _TEXT)

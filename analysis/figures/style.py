@@ -1,0 +1,100 @@
+"""What all figures share: colours, markers, line styles, sizes, marks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+INK = "#222222"
+MUTED = "#666666"
+RASTER_FROM = 2000
+"""Above this many dots an SVG holds them as one picture, else it grows to megabytes."""
+
+RC: Any = {
+    **sns.axes_style("whitegrid"),
+    "axes.edgecolor": "#999999",
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "figure.titlesize": 13,
+    "font.family": ["DejaVu Sans"],
+    "font.size": 10,
+    "grid.color": "#e2e2e2",
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "svg.hashsalt": "fcgi-sweep",
+    "text.color": INK,
+}
+
+# Okabe and Ito: told apart by colour-blind readers; dark ones first, so that they differ in grey too
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 2, 1, 2)), (0, (8, 3)), (0, (3, 1)), "-")
+_KNOWN = ("threaded", "multiplexed", "serial", "prefork", "asyncio", "multiplexed-stock")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How one series is drawn: colour, marker and line style together."""
+
+    colour: str
+    marker: str
+    dashes: Any
+
+
+def marks(names: Iterable[str]) -> dict[str, Mark]:
+    """Return a mark for each name, the same in every figure of a report."""
+    listed = sorted(set(names), key=lambda name: (_KNOWN.index(name) if name in _KNOWN else 99, name))
+    return {name: Mark(_COLOURS[i % 7], _MARKERS[i % 7], _DASHES[i % 7]) for i, name in enumerate(listed)}
+
+
+def sheet(
+    rows: int = 1, columns: int = 1, *, width: float = 8.0, height: float = 4.8, **kwargs: Any
+) -> tuple[Figure, np.ndarray[Any, Any]]:
+    """Return a figure with a grid of axes, laid out so that nothing overlaps."""
+    with mpl.rc_context(RC):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False, **kwargs)
+    return figure, axes
+
+
+def whole_numbers(axes: Axes) -> None:
+    """Put ticks of the x axis on whole numbers only."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
+
+
+def errorbars(axes: Axes, x: Any, low: Any, high: Any, *, mark: Mark, linewidth: float = 2) -> None:
+    """Draw intervals; where a bound is missing, nothing is drawn."""
+    x, low, high = (np.asarray(values, dtype=np.float64) for values in (x, low, high))
+    have = np.isfinite(low) & np.isfinite(high)
+    axes.vlines(x[have], low[have], high[have], color=mark.colour, linewidth=linewidth)
+
+
+def spread(names: Iterable[str], width: float = 0.24) -> dict[str, float]:
+    """Return a sideways shift for each series, so that intervals at one count do not hide each other."""
+    listed = list(marks(names))
+    if len(listed) < 2:
+        return dict.fromkeys(listed, 0.0)
+    return dict(zip(listed, np.linspace(-width / 2, width / 2, len(listed)).tolist(), strict=True))
+
+
+def legend_below(figure: Figure, axes: Axes, columns: int = 4) -> None:
+    """Put one legend under the panels, outside of the data."""
+    handles, labels = axes.get_legend_handles_labels()
+    unique = dict(zip(labels, handles, strict=True))
+    if unique:
+        with mpl.rc_context(RC):
+            figure.legend(
+                list(unique.values()),
+                list(unique),
+                loc="outside lower center",
+                ncols=min(columns, len(unique)),
+            )

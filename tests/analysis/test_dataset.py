@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from analysis.curves import curves_of, trials_of, with_setting
+from analysis.dataset import newest_run, read_run
+from analysis.errors import RunUnreadable
+
+
+@pytest.fixture
+def run_copy(two_hosts: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(two_hosts, tmp_path / two_hosts.name))
+
+
+def test_every_scheduled_trial_of_an_undamaged_run_is_read(two_hosts: Path) -> None:
+    run = read_run(two_hosts)
+    assert set(run.attempts["trial"]) == set(run.schedule["trial"])
+    assert run.damage == ()
+    assert run.synthetic
+
+
+def test_a_torn_last_line_is_counted_and_the_rest_is_kept(run_copy: Path) -> None:
+    journal = run_copy / "journal.jsonl"
+    whole = len(read_run(run_copy).attempts)
+    journal.write_bytes(journal.read_bytes() + b'{"schema":1,"kind":"att')
+    run = read_run(run_copy)
+    assert len(run.attempts) == whole
+    assert [item.reason for item in run.damage] == ["torn last line"]
+
+
+def test_damaged_lines_are_listed_with_their_line_numbers(run_copy: Path) -> None:
+    journal = run_copy / "journal.jsonl"
+    lines = journal.read_text(encoding="utf-8").splitlines()
+    lines[2] = "\x00\x00" + lines[2][10:]
+    lines[4] = json.dumps({"schema": 7, "kind": "attempt"})
+    lines[6] = "[]"
+    journal.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    run = read_run(run_copy)
+    assert [item.line for item in run.damage] == [3, 5, 7]
+    assert len(run.attempts) == len(lines) - 3
+
+
+def test_bytes_that_are_no_utf8_damage_one_line_only(run_copy: Path) -> None:
+    journal = run_copy / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    lines[1] = b"\xff\xfe" + lines[1]
+    journal.write_bytes(b"".join(lines))
+    assert [item.line for item in read_run(run_copy).damage] == [2]
+
+
+def test_the_journal_of_another_run_is_refused_by_name(run_copy: Path) -> None:
+    schedule = run_copy / "schedule.json"
+    document = json.loads(schedule.read_text(encoding="utf-8"))
+    for trial in document["trials"]:
+        trial["trial"] = "other-" + trial["trial"]
+    schedule.write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(RunUnreadable, match="belongs to another run"):
+        read_run(run_copy)
+
+
+def test_a_newer_schema_is_refused_with_the_remedy(run_copy: Path) -> None:
+    meta = json.loads((run_copy / "run.json").read_text(encoding="utf-8"))
+    (run_copy / "run.json").write_text(json.dumps({**meta, "schema": 2}), encoding="utf-8")
+    with pytest.raises(RunUnreadable, match="schema 2, but this version reads schema 1"):
+        read_run(run_copy)
+
+
+def test_a_directory_without_runs_says_how_to_measure_one(tmp_path: Path) -> None:
+    with pytest.raises(RunUnreadable, match="fcgi-sweep run"):
+        newest_run(tmp_path)
+
+
+def test_a_trial_that_was_tried_again_counts_once_with_its_valid_attempt(two_hosts: Path) -> None:
+    attempts = read_run(two_hosts).attempts
+    repeated = attempts[attempts["attempt"] == 2]["trial"]
+    assert len(repeated) > 0
+    trials = trials_of(attempts)
+    assert trials["trial"].is_unique
+    assert (trials.set_index("trial").loc[repeated, "status"] == "valid").all()
+
+
+def test_rows_of_one_server_start_are_one_value(two_hosts: Path) -> None:
+    trials = with_setting(trials_of(read_run(two_hosts).attempts))
+    import pandas as pd
+
+    many = pd.concat([trials] * 100)
+    for one, hundred in zip(curves_of(trials), curves_of(many), strict=True):
+        assert one.rps == pytest.approx(hundred.rps, rel=1e-12)
+        assert (one.n == hundred.n).all()
