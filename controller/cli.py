@@ -1,0 +1,285 @@
+"""The command line: reads arguments, prints answers, and nothing else.
+
+Data goes to standard output, progress and remarks to standard error. Exit codes: 0 all is well, 1 some trials
+or hosts failed, 2 bad input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from controller.catalogue import load_catalogue
+from controller.cells import Trial
+from controller.doctor import examine
+from controller.errors import InputError, SweepError
+from controller.experiment import ExperimentFile, read_experiment
+from controller.facts_cache import remembered_facts
+from controller.inventory import Host, read_hosts
+from controller.placement import CpuPool
+from controller.plan import HostPlan, PlannedHost, plan_host
+from controller.progress import duration, reasons_text
+from controller.run_directory import PROJECT, find_run
+from controller.runs import (
+    Outcome,
+    Workplace,
+    planned_host,
+    program,
+    resume_command,
+    resume_run,
+    run_standing,
+    select_hosts,
+    start_run,
+)
+from controller.schedule import expected_duration_s, make_schedule, schedule_document
+from controller.standing import HostStanding
+from controller.sweep import Patience
+from controller.trial import Site
+
+BAD_INPUT, FAILED = 2, 1
+
+app = typer.Typer(
+    help="Which FastCGI concurrency model should your web hosts run, and with how many processes?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+ExperimentPath = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="experiment file, YAML")]
+RunName = Annotated[str | None, typer.Argument(metavar="[RUN]", help="run, by default the newest")]
+Inventory = Annotated[Path, typer.Option("--inventory", "-i", help="Ansible inventory")]
+Results = Annotated[Path, typer.Option("--results", help="directory of all runs")]
+Limit = Annotated[
+    str | None, typer.Option("--limit", "-l", help="narrow the hosts by another Ansible pattern")
+]
+PatienceS = Annotated[
+    float, typer.Option("--patience", help="seconds to wait for a host that went away", min=0)
+]
+
+DEFAULT_INVENTORY = PROJECT / "inventory"
+DEFAULT_RESULTS = PROJECT / "results"
+
+
+@app.command()
+def plan(
+    experiment: ExperimentPath,
+    inventory: Inventory = DEFAULT_INVENTORY,
+    limit: Limit = None,
+    cores: Annotated[
+        int | None,
+        typer.Option("--cores", min=1, help="cores of hosts that were never asked; by default as here"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print the content of schedule.json")] = False,
+) -> None:
+    """Print schedule, number of trials and expected duration. Touches no host."""
+    workplace = _workplace(inventory, DEFAULT_RESULTS)
+    file = read_experiment(experiment, load_catalogue())
+    hosts = select_hosts(workplace, file, limit)
+    plans = [plan_host(file.experiment, _remembered(workplace, file, host, cores)) for host in hosts]
+    trials = make_schedule(file.experiment, plans)
+    if as_json:
+        typer.echo(json.dumps(schedule_document(file.experiment.design.seed, trials), indent=1))
+    else:
+        for trial in trials:
+            typer.echo(f"{trial.trial}  {trial.role.value:<9}  {trial.cell}")
+    _tell_plan(workplace, file, plans, trials)
+    if not trials:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def run(
+    experiment: ExperimentPath,
+    inventory: Inventory = DEFAULT_INVENTORY,
+    results: Results = DEFAULT_RESULTS,
+    limit: Limit = None,
+    patience: PatienceS = 60.0,
+) -> None:
+    """Measure an experiment on its hosts."""
+    workplace = _workplace(inventory, results, patience)
+    file = read_experiment(experiment, load_catalogue())
+    _finish(workplace, start_run(workplace, file, limit, shlex.join([*program(), *sys.argv[1:]])))
+
+
+@app.command()
+def resume(
+    name: RunName = None,
+    inventory: Inventory = DEFAULT_INVENTORY,
+    results: Results = DEFAULT_RESULTS,
+    new_epoch: Annotated[
+        bool, typer.Option("--new-epoch", help="go on although build, host or experiment changed")
+    ] = False,
+    patience: PatienceS = 60.0,
+) -> None:
+    """Measure exactly what a run is missing."""
+    workplace = _workplace(inventory, results, patience)
+    _finish(workplace, resume_run(workplace, name, new_epoch))
+
+
+@app.command()
+def status(
+    name: RunName = None,
+    results: Results = DEFAULT_RESULTS,
+    inventory: Inventory = DEFAULT_INVENTORY,
+) -> None:
+    """Tell how far a run is, under way or dead."""
+    workplace = _workplace(inventory, results)
+    found = find_run(results, name)
+    driver, standings = found.driver(), run_standing(found)
+    typer.echo(f"run {found.run_id}: " + (f"under way ({driver})" if driver else "nobody drives it"))
+    _print_standings(standings)
+    missing = sum(standing.missing for standing in standings)
+    if missing and not driver:
+        typer.echo(f"go on with: {resume_command(workplace, found)}")
+    if missing:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def provision(
+    inventory: Inventory = DEFAULT_INVENTORY,
+    limit: Annotated[str, typer.Option("--limit", "-l", help="Ansible host pattern")] = "targets",
+    accept_host_keys: Annotated[
+        bool, typer.Option("--accept-host-keys", help="add unknown host keys to known_hosts first")
+    ] = False,
+) -> None:
+    """Build lighttpd and PCRE on the hosts, and put handlers and agent there."""
+    from controller.ansible import run_playbook  # noqa: PLC0415
+
+    workplace = _workplace(inventory, DEFAULT_RESULTS)
+    hosts = read_hosts(inventory, limit, PROJECT)
+    if accept_host_keys:
+        for finding in examine(hosts, accept_host_keys=True):
+            if finding.check == "host key":
+                workplace.tell(f"{finding.host}: host key {finding.text}")
+
+    def tell(event: Any) -> None:
+        task = event.get("event_data", {}).get("task")
+        if event.get("event") == "playbook_on_task_start" and task:
+            workplace.tell(f"  {task}")
+
+    result = run_playbook(PROJECT / "provision.yml", inventory, limit, tell)
+    if not result.hosts:
+        raise SweepError(
+            f"provision.yml ended as {result.status} before any host: {result.output.strip()[-2000:]}"
+        )
+    for host, summary in result.hosts.items():
+        state = "unreachable" if summary.unreachable else "failed" if summary.failed else "ready"
+        typer.echo(f"{host:<20} {state:<12} ok={summary.ok} changed={summary.changed}")
+        if not summary.good:
+            typer.echo(
+                f"  {summary.reason}\n  next: 'fcgi-sweep doctor --limit {host}', then provision it again"
+            )
+    if not all(summary.good for summary in result.hosts.values()):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def doctor(
+    inventory: Inventory = DEFAULT_INVENTORY,
+    limit: Annotated[str, typer.Option("--limit", "-l", help="Ansible host pattern")] = "targets",
+    accept_host_keys: Annotated[
+        bool, typer.Option("--accept-host-keys", help="add unknown (never changed) host keys to known_hosts")
+    ] = False,
+) -> None:
+    """Look at every host: what is wrong, and what to do."""
+    findings = examine(read_hosts(inventory, limit, PROJECT), accept_host_keys)
+    for finding in findings:
+        mark = "ok " if finding.good else "BAD"
+        typer.echo(f"{mark}  {finding.host:<20} {finding.check:<16} {finding.text}")
+    if not all(finding.good for finding in findings):
+        raise typer.Exit(FAILED)
+
+
+def main() -> int:
+    """Run the command line; return the exit code, or leave with it."""
+    from lab.__main__ import app as lab_app  # noqa: PLC0415
+    from lab.errors import LabError  # noqa: PLC0415
+
+    if not any(group.name == "lab" for group in app.registered_groups):
+        app.add_typer(lab_app, name="lab", help="Throw-away test hosts on this machine.")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        app()
+    except InputError as error:
+        _complain(error)
+        return BAD_INPUT
+    except (SweepError, LabError) as error:
+        _complain(error)
+        return FAILED
+    return 0
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _complain(error: Exception) -> None:
+    Console(stderr=True).print(str(error), markup=False, highlight=False, soft_wrap=True)
+
+
+def _workplace(inventory: Path, results: Path, patience_s: float = 60.0) -> Workplace:
+    return Workplace(inventory, results, Console(stderr=True), Patience(absence_s=patience_s))
+
+
+def _remembered(workplace: Workplace, file: ExperimentFile, host: Host, cores: int | None) -> PlannedHost:
+    facts = remembered_facts(host)
+    if facts is not None:
+        return planned_host(file.experiment, Site(host, facts))
+    assumed = cores or len(os.sched_getaffinity(0))
+    source = "--cores" if cores else "like this machine"
+    workplace.tell(
+        f"{host.name}: its cores are not known yet; planned with {assumed} ({source}); "
+        f"'fcgi-sweep doctor --limit {host.name}' asks it"
+    )
+    pool = CpuPool(tuple(range(assumed)), host.server_cpus, host.load_cpus)
+    versions = {level: level for level in file.experiment.factors.lighttpd}
+    return PlannedHost(host.name, host.machine, pool, versions, assumed=True)
+
+
+def _tell_plan(
+    workplace: Workplace, file: ExperimentFile, plans: Sequence[HostPlan], trials: Sequence[Trial]
+) -> None:
+    for each in plans:
+        for dropped in each.dropped:
+            workplace.tell(f"{dropped.host}: {dropped.cells} cells dropped: {dropped.reason}")
+        count = sum(trial.host == each.host.name for trial in trials)
+        assumed = " (assumed)" if each.host.assumed else ""
+        cores = f"{len(each.host.pool.cpus)} cores{assumed}"
+        workplace.tell(f"{each.host.name}: {cores}, {len(each.cells)} cells, {count} trials")
+    blocks, expected_s = file.experiment.design.blocks, expected_duration_s(file.experiment, trials)
+    workplace.tell(f"{len(trials)} trials in {blocks} blocks, about {duration(expected_s)}")
+
+
+def _finish(workplace: Workplace, outcome: Outcome) -> None:
+    typer.echo(f"run {outcome.run.run_id}: {outcome.run.path}")
+    _print_standings(outcome.standings)
+    for host, reason in outcome.left_out.items():
+        typer.echo(f"{host:<20} left out: {reason}")
+    if not outcome.complete:
+        if any(standing.missing for standing in outcome.standings):
+            workplace.tell(f"go on with: {resume_command(workplace, outcome.run)}")
+        raise typer.Exit(FAILED)
+
+
+def _print_standings(standings: Sequence[HostStanding]) -> None:
+    for standing in standings:
+        line = f"{standing.host:<20} {standing.valid}/{standing.scheduled} valid, {standing.missing} missing"
+        if standing.tried:
+            line += f" ({standing.tried} of them tried in vain)"
+        if standing.reasons:
+            line += f"; attempts that do not count: {reasons_text(standing.reasons)}"
+        typer.echo(line)
+        if standing.missing and standing.last:
+            typer.echo(f"  last: {standing.last}")

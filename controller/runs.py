@@ -1,0 +1,345 @@
+"""Starting a run and going on with one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from controller.catalogue import load_catalogue
+from controller.cells import Trial
+from controller.errors import ExperimentError, FingerprintChanged, InventoryError, RemoteError, RunRefused
+from controller.experiment import Experiment, ExperimentFile, read_experiment
+from controller.facts_cache import remember_facts
+from controller.facts_query import facts_of
+from controller.fingerprint import Change, changes
+from controller.inventory import Host, read_hosts
+from controller.journal import Journal, attempts, current_epoch, read_journal, utc_now
+from controller.plan import HostPlan, PlannedHost, plan_host, trial_duration_s
+from controller.progress import duration, open_progress
+from controller.run_directory import PROJECT, RunDirectory, create_run, find_run
+from controller.schedule import expected_duration_s, make_schedule
+from controller.standing import HostStanding, missing_trials, standings
+from controller.sweep import Patience, Sweep
+from controller.trial import Site, missing_on_host
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """Where things are, and whom to tell.
+
+    Attributes
+    ----------
+    inventory, results : Path
+        Inventory file or directory, and the directory of all runs.
+    console : Console
+        For progress and remarks; standard error.
+    patience : Patience
+        When to stop waiting for a host.
+    """
+
+    inventory: Path
+    results: Path
+    console: Console
+    patience: Patience = field(default_factory=Patience)
+
+    def tell(self, text: str) -> None:
+        """Print a remark as it is."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a command has achieved.
+
+    Attributes
+    ----------
+    run : RunDirectory
+        The run.
+    standings : tuple of HostStanding
+        How far it is.
+    left_out : mapping of str to str
+        Hosts that could not take part, and why.
+    """
+
+    run: RunDirectory
+    standings: tuple[HostStanding, ...]
+    left_out: Mapping[str, str]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every trial of every host that was asked for is valid."""
+        return not self.left_out and all(standing.missing == 0 for standing in self.standings)
+
+
+def select_hosts(workplace: Workplace, file: ExperimentFile, limit: str | None) -> tuple[Host, ...]:
+    """Return the hosts of an experiment, narrowed by a second pattern.
+
+    Raises
+    ------
+    ExperimentError
+        When the experiment's pattern selects none; it names file and line.
+    InventoryError
+        When `limit` leaves none.
+    """
+    try:
+        hosts = read_hosts(workplace.inventory, file.experiment.hosts, PROJECT)
+    except InventoryError as error:
+        if "selects no host" in str(error):
+            raise ExperimentError([file.problem(("hosts",), str(error))]) from error
+        raise
+    if limit is None:
+        return hosts
+    allowed = {host.name for host in read_hosts(workplace.inventory, limit, PROJECT)}
+    if left := tuple(host for host in hosts if host.name in allowed):
+        return left
+    raise InventoryError(
+        f"--limit {limit} leaves none of the experiment's hosts: {', '.join(h.name for h in hosts)}"
+    )
+
+
+def planned_host(experiment: Experiment, site: Site) -> PlannedHost:
+    """Return what planning needs to know about a host whose facts are known."""
+    builds = {level: site.facts.lighttpd_build(level) for level in experiment.factors.lighttpd}
+    versions = {level: build.version for level, build in builds.items() if build}
+    return PlannedHost(site.host.name, site.host.machine, site.pool, versions)
+
+
+def start_run(workplace: Workplace, file: ExperimentFile, limit: str | None, command: str) -> Outcome:
+    """Begin a run: ask the hosts, write the schedule, measure.
+
+    Raises
+    ------
+    InputError, JournalError
+        Before or during the run; what is measured is on disk.
+    """
+    hosts = select_hosts(workplace, file, limit)
+    sites, left_out = _ask(workplace, hosts)
+    plans = _plan(workplace, file.experiment, sites, left_out)
+    trials = make_schedule(file.experiment, plans)
+    if not trials:
+        raise RunRefused(
+            "no host can run this experiment:\n" + "\n".join(f"  {h}: {r}" for h, r in left_out.items())
+        )
+    sites = {plan.host.name: sites[plan.host.name] for plan in plans}
+    documents = {
+        name: {
+            "schema": 1,
+            "host": name,
+            "machine": site.host.machine,
+            "label": site.facts.label(name),
+            "facts": site.facts.document,
+        }
+        for name, site in sites.items()
+    }
+    fingerprints = {name: site.facts.fingerprint() for name, site in sites.items()}
+    run = create_run(workplace.results, file, trials, documents, fingerprints, command=command)
+    expected = duration(expected_duration_s(file.experiment, trials))
+    workplace.tell(f"run {run.run_id}: {len(trials)} trials on {len(sites)} hosts, about {expected}")
+    with run.locked(), run.open_journal() as journal, resume_hint(workplace, run):
+        _measure(workplace, run, file.experiment, journal, trials=trials, sites=sites)
+        return Outcome(run, standings(trials, tuple(attempts(journal.records))), left_out)
+
+
+def resume_run(workplace: Workplace, name: str | None, new_epoch: bool) -> Outcome:
+    """Go on with a run: measure exactly what has no valid attempt.
+
+    Raises
+    ------
+    RunLocked
+        When another controller drives it.
+    FingerprintChanged
+        When experiment, build or host are not what they were, unless `new_epoch`.
+    """
+    run = find_run(workplace.results, name)
+    with run.locked():
+        experiment, schedule = run.experiment(), run.schedule()
+        with run.open_journal() as journal, resume_hint(workplace, run):
+            missing = missing_trials(schedule, attempts(journal.records))
+            if not missing:
+                workplace.tell(f"run {run.run_id}: nothing is missing")
+                return Outcome(run, standings(schedule, tuple(attempts(journal.records))), {})
+            wanted = dict.fromkeys(trial.host for trial in missing)
+            sites, left_out = _sites_for_resume(workplace, experiment, wanted)
+            _check_unchanged(workplace, run, journal, sites, new_epoch)
+            workplace.tell(f"run {run.run_id}: {len(missing)} of {len(schedule)} trials are missing")
+            _measure(workplace, run, experiment, journal, trials=missing, sites=sites)
+            return Outcome(run, standings(schedule, tuple(attempts(journal.records))), left_out)
+
+
+def run_standing(run: RunDirectory) -> tuple[HostStanding, ...]:
+    """Return how far a run is, under way or dead, without touching it."""
+    return standings(run.schedule(), tuple(attempts(read_journal(run.journal_path).records)))
+
+
+def resume_command(workplace: Workplace, run: RunDirectory) -> str:
+    """Return the command line that goes on with a run."""
+    words = [*program(), "resume", run.run_id]
+    if workplace.results.resolve() != (PROJECT / "results").resolve():
+        words += ["--results", str(workplace.results)]
+    if workplace.inventory.resolve() != (PROJECT / "inventory").resolve():
+        words += ["--inventory", str(workplace.inventory)]
+    return shlex.join(words)
+
+
+def program() -> list[str]:
+    """Return how this program was started, as words of a command line."""
+    name = Path(sys.argv[0])
+    if name.name == "__main__.py":
+        return [_short(Path(sys.executable)), "-m", "controller"]
+    return [_short(name)]
+
+
+def _short(path: Path) -> str:
+    if os.environ.get("PATH") and str(path.parent) in os.environ["PATH"].split(os.pathsep):
+        return path.name
+    with contextlib.suppress(ValueError):
+        return str(path.absolute().relative_to(Path.cwd()))
+    return str(path)
+
+
+@contextlib.contextmanager
+def resume_hint(workplace: Workplace, run: RunDirectory) -> Iterator[None]:
+    """Tell how to go on when what happens inside ends early."""
+    try:
+        yield
+    except FingerprintChanged:
+        raise
+    except BaseException:
+        workplace.tell(f"what is measured is safe; go on with: {resume_command(workplace, run)}")
+        raise
+
+
+def _ask(workplace: Workplace, hosts: Sequence[Host]) -> tuple[dict[str, Site], dict[str, str]]:
+    sites: dict[str, Site] = {}
+    left_out: dict[str, str] = {}
+    answers = facts_of(hosts)
+    for host in hosts:
+        answer = answers[host.name]
+        if isinstance(answer, RemoteError):
+            left_out[host.name] = f"{answer.kind}: {answer.reason}"
+        elif answer.manifest is None:
+            left_out[host.name] = _not_provisioned(host.name, "provisioning never finished there")
+        else:
+            sites[host.name] = Site(host, answer)
+            remember_facts(host, answer)
+    for host_name, reason in left_out.items():
+        workplace.tell(f"{host_name}: left out: {reason}")
+    return sites, left_out
+
+
+def _plan(
+    workplace: Workplace, experiment: Experiment, sites: Mapping[str, Site], left_out: dict[str, str]
+) -> list[HostPlan]:
+    plans = []
+    for name, site in sites.items():
+        plan = plan_host(experiment, planned_host(experiment, site))
+        for dropped in plan.dropped:
+            workplace.tell(f"{name}: {dropped.cells} cells dropped: {dropped.reason}")
+        lacks = [missing_on_host(cell, site.facts) for cell in (*plan.cells, plan.reference)]
+        reason = next(filter(None, lacks), None)
+        if not plan.cells:
+            left_out[name] = "; ".join(dropped.reason for dropped in plan.dropped)
+        elif reason:
+            left_out[name] = _not_provisioned(name, reason)
+            workplace.tell(f"{name}: left out: {left_out[name]}")
+        else:
+            plans.append(plan)
+    return plans
+
+
+def _not_provisioned(host: str, reason: str) -> str:
+    return f"not_provisioned: {reason}; run 'fcgi-sweep provision --limit {host}'"
+
+
+def _measure(
+    workplace: Workplace,
+    run: RunDirectory,
+    experiment: Experiment,
+    journal: Journal,
+    *,
+    trials: Sequence[Trial],
+    sites: Mapping[str, Site],
+) -> None:
+    epoch = current_epoch(journal.records)
+    possible = [trial for trial in trials if trial.host in sites]
+    with open_progress(workplace.console, possible, trial_duration_s(experiment)) as progress:
+        sweep = Sweep(run, experiment, journal, progress, epoch=epoch, patience=workplace.patience)
+        sweep.measure(possible, sites)
+
+
+def _sites_for_resume(
+    workplace: Workplace, experiment: Experiment, wanted: Mapping[str, None]
+) -> tuple[dict[str, Site], dict[str, str]]:
+    known = {host.name: host for host in read_hosts(workplace.inventory, experiment.hosts, PROJECT)}
+    sites, left_out = _ask(workplace, [known[name] for name in wanted if name in known])
+    for name in wanted:
+        if name not in known:
+            left_out[name] = (
+                f"is no longer in {workplace.inventory}; put it back to measure its missing trials"
+            )
+            workplace.tell(f"{name}: {left_out[name]}")
+    if not sites:
+        raise RunRefused(
+            "none of the hosts with missing trials can be measured:\n"
+            + "\n".join(f"  {host}: {reason}" for host, reason in left_out.items())
+        )
+    return sites, left_out
+
+
+def _check_unchanged(
+    workplace: Workplace, run: RunDirectory, journal: Journal, sites: Mapping[str, Site], new_epoch: bool
+) -> None:
+    document = run.document()
+    found = list(_experiment_changes(document))
+    fingerprints: dict[str, Any] = dict(document["fingerprint"]["hosts"])
+    for record in journal.records:
+        if record["kind"] == "epoch":
+            fingerprints.update(record.get("hosts", {}))
+    now = {name: site.facts.fingerprint() for name, site in sites.items()}
+    for name, fingerprint in now.items():
+        found.extend(changes(fingerprints[name], fingerprint, f"hosts.{name}."))
+    found = [change for change in found if not _accepted(change, journal)]
+    if not found:
+        return
+    listed = "\n".join(f"  {change}" for change in found)
+    if not new_epoch:
+        raise FingerprintChanged(
+            f"{run.path}: not what the run began with:\n{listed}\n"
+            "undo that, or start a new run, or go on deliberately with --new-epoch; the report shows the seam"
+        )
+    epoch = current_epoch(journal.records) + 1
+    record = {
+        "kind": "epoch",
+        "epoch": epoch,
+        "at": utc_now(),
+        "changes": [c.to_json() for c in found],
+        "hosts": now,
+    }
+    journal.append(record)
+    workplace.tell(f"epoch {epoch} begins:\n{listed}")
+
+
+def _accepted(change: Change, journal: Journal) -> bool:
+    """Whether an earlier epoch began with this change of the experiment file."""
+    return change.what.startswith("experiment.") and any(
+        change.to_json() in record["changes"] for record in journal.records if record["kind"] == "epoch"
+    )
+
+
+def _experiment_changes(document: Mapping[str, Any]) -> Sequence[Change]:
+    path = PROJECT / document["experiment_file"]
+    if not path.exists():
+        return ()
+    try:
+        now = read_experiment(path, load_catalogue()).experiment.normalised()
+    except ExperimentError as error:
+        return (Change("experiment.file", "valid", error.problems[0]),)
+    return changes(document["experiment"], now, "experiment.")

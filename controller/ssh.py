@@ -1,0 +1,266 @@
+"""The one way in over ssh: fabric, with the four things that it leaves open closed.
+
+Host keys are checked against the inventory's known_hosts, and an unknown or changed key is refused; every
+step has a time limit; a dead connection is noticed; jump hosts are explicit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import fabric
+import paramiko
+
+from controller.errors import HostLost, HostUnreachable
+from controller.inventory import Host
+from controller.remote import ERROR_TEXT_BYTES, POLL_S, LineBuffer, NoLineYet
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long each step of a connection may take, in seconds."""
+
+    connect_s: float = 10.0
+    banner_s: float = 10.0
+    login_s: float = 15.0
+    channel_s: float = 10.0
+    keepalive_s: int = 5
+    dead_s: float = 15.0
+
+
+TIMEOUTS = Timeouts()
+
+
+def connect(host: Host, timeouts: Timeouts = TIMEOUTS) -> Any:
+    """Return an open fabric connection to a host.
+
+    Raises
+    ------
+    HostUnreachable
+        Naming the host, what went wrong and what to do.
+    """
+    resolved = resolve(host)
+    connection = _connection(resolved, timeouts)
+    try:
+        connection.open()
+    except Exception as error:
+        with contextlib.suppress(Exception):
+            connection.close()
+        reason = _why_not(resolved, error)
+        if reason is None:
+            raise
+        raise HostUnreachable(host.name, reason) from error
+    connection.transport.set_keepalive(timeouts.keepalive_s)
+    if isinstance(connection.transport.sock, socket.socket):
+        # a peer that acknowledges no keepalive is given up here, not after the kernel's 15 minutes
+        patience_ms = int(timeouts.dead_s * 1000)
+        connection.transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience_ms)
+    return connection
+
+
+def resolve(host: Host) -> Host:
+    """Fill in what the inventory leaves to ssh's own configuration, as OpenSSH would for Ansible."""
+    if host.config_file == "none":
+        return host
+    path = Path(host.config_file or "~/.ssh/config").expanduser()
+    if not path.exists():
+        return host
+    found = paramiko.SSHConfig.from_path(str(path)).lookup(host.address)
+    identity = found.get("identityfile")
+    jump = found.get("proxyjump")
+    return replace(
+        host,
+        address=found.get("hostname", host.address),
+        user=host.user or found.get("user"),
+        port=host.port or (int(found["port"]) if "port" in found else None),
+        private_key=host.private_key or (identity[0] if identity else None),
+        known_hosts=host.known_hosts or tuple(found.get("userknownhostsfile", "").split()),
+        proxy_jump=host.proxy_jump or jump,
+    )
+
+
+def known_hosts_files(host: Host) -> tuple[Path, ...]:
+    """Return the files whose host keys count for a host, the one to write to first."""
+    if host.known_hosts:
+        return tuple(Path(name).expanduser() for name in host.known_hosts)
+    return (Path("~/.ssh/known_hosts").expanduser(), Path("/etc/ssh/ssh_known_hosts"))
+
+
+def jump_host(host: Host) -> Host | None:
+    """Return the last host to jump through, itself reached through those before it."""
+    if not host.proxy_jump or host.proxy_jump.lower() == "none":
+        return None
+    *before, last = host.proxy_jump.split(",")
+    user, _, place = last.rpartition("@")
+    address, colon, port = place.rpartition(":")
+    address, port = (address, port) if colon and port.isdigit() else (place, "")
+    return Host(
+        name=address,
+        machine=address,
+        address=address.strip("[]"),
+        port=int(port) if port else None,
+        user=user or None,
+        private_key=host.private_key,
+        known_hosts=host.known_hosts,
+        proxy_jump=",".join(before) or None,
+        config_file=host.config_file,
+    )
+
+
+def _connection(host: Host, timeouts: Timeouts) -> Any:
+    through = jump_host(host)
+    arguments: dict[str, Any] = {
+        "banner_timeout": timeouts.banner_s,
+        "auth_timeout": timeouts.login_s,
+        "channel_timeout": timeouts.channel_s,
+        "allow_agent": host.private_key is None,
+        "look_for_keys": host.private_key is None and host.password is None,
+    }
+    if host.private_key is not None:
+        arguments["key_filename"] = str(Path(host.private_key).expanduser())
+    if host.password is not None:
+        arguments["password"] = host.password
+    connection = fabric.Connection(
+        host.address,
+        user=host.user,
+        port=host.port or 22,
+        gateway=_connection(resolve(through), timeouts) if through else None,
+        connect_timeout=int(timeouts.connect_s),
+        connect_kwargs=arguments,
+        config=fabric.Config(lazy=True, overrides={"load_ssh_configs": False}),
+    )
+    for path in known_hosts_files(host):
+        if path.exists():
+            connection.client.load_system_host_keys(str(path))
+    connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
+    return connection
+
+
+def _why_not(host: Host, error: Exception) -> str | None:
+    where = f"{host.user or 'you'}@{host.address}:{host.port or 22}"
+    file = known_hosts_files(host)[0]
+    if isinstance(error, paramiko.BadHostKeyException):
+        return (
+            f"the host key of {where} has CHANGED: it is {error.key.get_name()} {error.key.fingerprint}, "
+            f"{file} has {error.expected_key.fingerprint}; if it was installed anew, remove the old key "
+            f"with 'ssh-keygen -R {host.address} -f {file}', then run 'fcgi-sweep doctor --accept-host-keys'"
+        )
+    if isinstance(error, paramiko.AuthenticationException):
+        return f"login as {where} was refused; check ansible_user and ansible_ssh_private_key_file"
+    if isinstance(error, paramiko.SSHException) and "known_hosts" in str(error):
+        return (
+            f"the host key of {where} is not known in {file}; "
+            "compare it and accept it with 'fcgi-sweep doctor --accept-host-keys'"
+        )
+    if isinstance(error, paramiko.SSHException | EOFError | OSError):
+        detail = str(error) or type(error).__name__
+        return f"no ssh connection to {where}: {detail}; is the host up and sshd running?"
+    return None
+
+
+class SshTransport:
+    """Commands on a host over one ssh connection, made when first needed."""
+
+    def __init__(self, host: Host, timeouts: Timeouts = TIMEOUTS) -> None:
+        self.host = host
+        self._timeouts = timeouts
+        self._connection: Any = None
+
+    def start(self, command: str) -> SshProcess:
+        """Start a command line for the user's shell."""
+        if self._connection is not None and not self._connection.is_connected:
+            self.close()
+        if self._connection is None:
+            self._connection = connect(self.host, self._timeouts)
+        try:
+            channel = self._connection.transport.open_session(timeout=self._timeouts.channel_s)
+            channel.settimeout(self._timeouts.channel_s)
+            channel.exec_command(command)
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            self.close()
+            raise HostLost(
+                self.host.name, f"the ssh connection died ({str(error) or type(error).__name__})"
+            ) from error
+        return SshProcess(self.host, channel)
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(paramiko.SSHException, OSError, EOFError):
+                connection.close()
+
+
+class SshProcess:
+    """A command that runs at the other end of an ssh channel."""
+
+    def __init__(self, host: Host, channel: paramiko.Channel) -> None:
+        self._host = host
+        self._channel = channel
+        self._lines = LineBuffer()
+        self._errors = b""
+        self._ended = False
+
+    def write(self, text: str) -> None:
+        """Send text to its standard input."""
+        try:
+            self._channel.sendall(text.encode())
+        except OSError as error:
+            if self._channel.exit_status_ready():
+                return  # it has already ended; its output and exit code tell why
+            raise HostLost(self._host.name, "the ssh connection died while the request was sent") from error
+
+    def read_line(self, timeout_s: float) -> str | None:
+        """Return the next line of its output, None at its end."""
+        deadline = time.monotonic() + timeout_s
+        while (line := self._lines.next_line()) is None:
+            if self._ended:
+                return None
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise NoLineYet
+            self._channel.settimeout(min(POLL_S, left))
+            try:
+                data = self._channel.recv(65536)
+            except TimeoutError:
+                self._drain_errors()
+                continue
+            if data:
+                self._lines.feed(data)
+            else:
+                self._ended = True
+        return line
+
+    def close_input(self) -> None:
+        """Close its standard input."""
+        with contextlib.suppress(OSError, EOFError):
+            self._channel.shutdown_write()
+
+    def exit_code(self, timeout_s: float) -> int | None:
+        """Return its exit code; None if it still runs, or went away with the connection."""
+        if not self._channel.status_event.wait(timeout_s):
+            return None
+        code = self._channel.exit_status
+        return None if code == -1 else code
+
+    def error_text(self) -> str:
+        """Return what it wrote to standard error so far."""
+        self._drain_errors()
+        return self._errors.decode("utf-8", "replace")
+
+    def close(self) -> None:
+        """Close the channel."""
+        with contextlib.suppress(OSError, EOFError):
+            self._channel.close()
+
+    def _drain_errors(self) -> None:
+        while self._channel.recv_stderr_ready():
+            data = self._channel.recv_stderr(65536)
+            if not data:
+                return
+            self._errors = (self._errors + data)[:ERROR_TEXT_BYTES]
