@@ -161,24 +161,20 @@ def inventory(
     own : mapping, optional
         Further variables by host name.
     """
+    known_hosts = shlex.quote(f"UserKnownHostsFile={access.known_hosts}")
     lines = [GENERATED, "targets:", "  children:", "    lab:", "      hosts:"]
     for spec in hosts:
+        # all of it per host, so that inventories of several labs can be read together
         variables = {
             "ansible_host": spec.address,
             "ansible_port": spec.port,
+            "ansible_user": access.user,
+            "ansible_ssh_private_key_file": str(access.private_key),
+            "ansible_ssh_common_args": f"-o {known_hosts} -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes",
             "ansible_python_interpreter": "/usr/bin/python3",
+            "machine": machine,
             **(own or {}).get(spec.name, {}),
         }
         lines.append(f"        {spec.name}:")
         lines += [f"          {key}: {json.dumps(value)}" for key, value in variables.items()]
-    known_hosts = shlex.quote(f"UserKnownHostsFile={access.known_hosts}")
-    options = f"-o {known_hosts} -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes"
-    shared = {
-        "ansible_user": access.user,
-        "ansible_ssh_private_key_file": str(access.private_key),
-        "ansible_ssh_common_args": options,
-        "machine": machine,
-    }
-    lines.append("      vars:")
-    lines += [f"        {key}: {json.dumps(value)}" for key, value in shared.items()]
     return "\n".join(lines) + "\n"

@@ -150,6 +150,9 @@ class Lab:
             client_key = self._write_access(record)
             if mode == NAMESPACES:
                 network.ensure(self.name, ipaddress.IPv4Network(record.network), self.state.path)
+                obstacle = network.obstacle(self.name)
+                if obstacle:
+                    self._say(obstacle)
             orders = Launch(record, lower, client_key, self._disk_bytes, lock)
             known = {spec.name for spec in before.hosts} if before else set()
             deeds = [self._raise_host(spec, orders, spec.name in known) for spec in record.hosts]

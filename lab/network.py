@@ -100,6 +100,35 @@ def nat_rules(lab: str, network: ipaddress.IPv4Network) -> str:
     )
 
 
+def dropping_chains(chains: str) -> list[str]:
+    """Find the chains that drop what the machine forwards unless told otherwise (Docker makes such a chain).
+
+    Parameters
+    ----------
+    chains : str
+        Output of ``nft -json list chains``.
+    """
+    items = [item.get("chain", {}) for item in json.loads(chains or "{}").get("nftables", [])]
+    return [
+        f"{chain['family']} {chain['table']} {chain['name']}"
+        for chain in items
+        if chain.get("hook") == "forward" and chain.get("policy") == "drop" and chain["family"] != "ip6"
+    ]
+
+
+def obstacle(lab: str) -> str | None:
+    """Tell what may keep the hosts from reaching package mirrors, and the remedy; None if nothing."""
+    chains = dropping_chains(run(["nft", "-j", "list", "chains"]))
+    if not chains:
+        return None
+    bridge = plan.bridge_name(lab)
+    return (
+        f"the machine's firewall drops what it forwards (nft chain {', '.join(chains)}): unless a rule lets "
+        f"them, the hosts reach no package mirror. Let them with: iptables -I FORWARD -i {bridge} -j ACCEPT; "
+        f"iptables -I FORWARD -o {bridge} -j ACCEPT"
+    )
+
+
 def ensure(lab: str, network: ipaddress.IPv4Network, state: Path) -> list[str]:
     """Make the bridge and the NAT of a lab, or what is missing of them.
 

@@ -19,11 +19,13 @@ def test_inventory_makes_the_lab_a_child_of_the_targets() -> None:
     lab = yaml.safe_load(text)["targets"]["children"]["lab"]
     assert text.startswith(documents.GENERATED)
     assert lab["hosts"]["lab-1core"]["ansible_host"] == "198.18.0.11"
-    assert lab["hosts"]["p-2core"]["ansible_port"] == 2201
-    assert lab["hosts"]["p-2core"]["fcgi_sweep_prefix"] == "/p"
-    assert lab["vars"]["machine"] == "vm-lab"
-    assert lab["vars"]["ansible_user"] == "bench"
-    assert "'UserKnownHostsFile=/state dir/known_hosts'" in lab["vars"]["ansible_ssh_common_args"]
+    plain = lab["hosts"]["p-2core"]
+    assert plain["ansible_port"] == 2201
+    assert plain["fcgi_sweep_prefix"] == "/p"
+    assert plain["machine"] == "vm-lab"
+    assert plain["ansible_user"] == "bench"
+    assert "'UserKnownHostsFile=/state dir/known_hosts'" in plain["ansible_ssh_common_args"]
+    assert list(lab) == ["hosts"], "variables of the group would mix up two labs"
 
 
 def test_known_hosts_names_the_port_only_where_it_is_not_the_usual_one() -> None:
