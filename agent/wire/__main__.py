@@ -1,4 +1,4 @@
-"""`python3 -m agent.wire probe ADDRESS …` and `python3 -m agent.wire load`, without the rest of the agent."""
+"""`python3 -m agent.wire probe ADDRESS …` and `… load DOCUMENT SECONDS`, without the rest of the agent."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import sys
 
 from agent.wire.command import run_load, run_probe
 
-USAGE = "usage: python3 -m agent.wire probe ADDRESS [--help] | load (JSON on stdin)"
+USAGE = "usage: python3 -m agent.wire probe ADDRESS [--help] | load DOCUMENT SECONDS"
 
 
 def main() -> int:
     """Run one command; return the exit status."""
     if sys.argv[1:2] == ["probe"]:
         return run_probe(sys.argv[2:], sys.stdout, sys.stderr)
-    if sys.argv[1:] == ["load"]:
-        return run_load(sys.stdin, sys.stdout)
+    if sys.argv[1:2] == ["load"]:
+        return run_load(sys.argv[2:], sys.stdout, sys.stderr)
     sys.stderr.write(USAGE + "\n")
     return 2
 

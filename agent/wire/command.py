@@ -6,6 +6,7 @@ import argparse
 import base64
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence, TextIO
 
 from agent.wire.address import AddressError
@@ -48,9 +49,21 @@ def load_from_json(document: Mapping[str, Any]) -> WireLoad:
     return WireLoad(**known)
 
 
-def run_load(stdin: TextIO, stdout: TextIO) -> int:
-    """Run the load that stdin describes in one line; write the result in one line; return the exit status."""
-    result = drive(load_from_json(json.loads(stdin.readline())))
+def run_load(arguments: Sequence[str], stdout: TextIO, stderr: TextIO) -> int:
+    """Run ``wire-load DOCUMENT SECONDS``: the load that a file describes, for so long.
+
+    The result is one line on stdout. Return 0 when the load came to its end, whatever the answers were, and 2
+    for bad input.
+    """
+    if len(arguments) != 2:
+        stderr.write("usage: wire-load DOCUMENT SECONDS\n")
+        return 2
+    try:
+        load = load_from_json(json.loads(Path(arguments[0]).read_text(encoding="utf-8")))
+        result = drive(dataclasses.replace(load, duration_s=float(arguments[1])))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        stderr.write(f"wire-load: {arguments[0]}: {error}\n")
+        return 2
     stdout.write(json.dumps(result.to_json()) + "\n")
     return 0
 

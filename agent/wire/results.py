@@ -215,6 +215,15 @@ class WireResult:
         """Return the fields as JSON types."""
         return dataclasses.asdict(self)
 
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> WireResult:
+        """Return the result that `to_json` wrote; raise TypeError or KeyError for anything else."""
+        seen = dict(
+            document["evidence"], requests_per_address=tuple(document["evidence"]["requests_per_address"])
+        )
+        lists = {name: tuple(document[name]) for name in ("windows", "examples")}
+        return cls(**{**document, **lists, "evidence": Evidence(**seen)})
+
 
 @dataclass(frozen=True)
 class Capabilities:

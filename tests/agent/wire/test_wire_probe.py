@@ -158,17 +158,25 @@ def test_a_load_is_refused_by_what_the_responder_says_or_by_what_it_does(
     assert refusal(yes, load(single, 2)) is None  # A false claim is for the measurement's gate to find.
 
 
-def test_a_load_travels_as_json(responder: Callable[[Script], str]) -> None:
+def test_a_load_travels_as_json(responder: Callable[[Script], str], tmp_path: Path) -> None:
     body = bytes(range(256))
     asked = WireLoad(
         (responder(serve_right),), p.web_request("/", "ä=1", body), count=3, keep_conn=True, in_flight=2
     )
     document = json.loads(json.dumps(load_to_json(asked)))
     assert load_from_json(document) == asked
+    (tmp_path / "load.json").write_text(json.dumps(document))
     out = io.StringIO()
-    assert run_load(io.StringIO(json.dumps(document) + "\n"), out) == 0
+    assert run_load([str(tmp_path / "load.json"), "20"], out, io.StringIO()) == 0
     result = json.loads(out.getvalue())
     assert (result["ok"], result["failed"], result["evidence"]["highest_id"]) == (3, 0, 2)
+
+
+@pytest.mark.parametrize("arguments", [[], ["/none/load.json", "1"], ["/none", "1", "2"]])
+def test_a_load_that_cannot_be_read_ends_with_2(arguments: list[str]) -> None:
+    err = io.StringIO()
+    assert run_load(arguments, io.StringIO(), err) == 2
+    assert "wire-load" in err.getvalue()
 
 
 def test_unknown_keys_of_a_load_are_refused() -> None:
