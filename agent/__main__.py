@@ -1,6 +1,7 @@
-"""Command line of the agent: `facts`, `clean`.
+"""Command line of the agent: `facts`, `trial`, `clean`; and `wire-probe`, `wire-load` of `agent.wire`.
 
-It writes JSON lines on stdout. Each command imports what it needs and no more.
+It writes JSON lines on stdout; `trial` reads its request, one JSON line, from stdin. Each command imports
+what it needs and no more: the start of the agent is part of a trial's overhead.
 """
 
 # ruff: noqa: PLC0415
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from agent.records import Record
 
-USAGE = "usage: python3 agent.pyz facts | clean  [--prefix DIRECTORY]"
+USAGE = "usage: python3 agent.pyz facts | trial | clean  [--prefix DIRECTORY]  | wire-probe … | wire-load …"
 
 
 def default_prefix() -> Path:
@@ -34,12 +35,16 @@ def say(record: Record) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run one command. Return 0 for success, 1 for a failure that was reported, 2 for bad arguments."""
+    if arguments[:1] in (["wire-probe"], ["wire-load"]):
+        return _wire(arguments[0], arguments[1:])
     prefix = default_prefix()
     if len(arguments) == 3 and arguments[1] == "--prefix":
         prefix = Path(arguments[2]).expanduser().resolve()
         arguments = arguments[:1]
     if arguments == ["facts"]:
         return _facts(prefix)
+    if arguments == ["trial"]:
+        return _trial()
     if arguments == ["clean"]:
         return _clean(prefix)
     print(USAGE, file=sys.stderr)
@@ -64,6 +69,19 @@ def _clean(prefix: Path) -> int:
         say(Failure(trial_id="clean", attempt=1, kind=problem.kind, reason=problem.reason))
         return 1
     return 0
+
+
+def _trial() -> int:
+    from agent import session
+
+    return session.run(say)
+
+
+def _wire(command: str, arguments: list[str]) -> int:
+    from agent.wire.command import run_load, run_probe
+
+    run = run_probe if command == "wire-probe" else run_load
+    return run(arguments, sys.stdout, sys.stderr)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,6 +146,14 @@ def environ(pid: int) -> dict[str, str]:
         return {}
 
 
+def descriptors(pid: int) -> int:
+    """Return how many descriptors a process has open; 0 when that cannot be read."""
+    try:
+        return len(os.listdir(PROC / str(pid) / "fd"))  # noqa: PTH208 - one call a look
+    except OSError:
+        return 0
+
+
 def pids() -> list[int]:
     """Return all process ids."""
     return [int(name) for name in os.listdir(PROC) if name.isdigit()]  # noqa: PTH208 - one call a scan
@@ -158,10 +167,15 @@ def listener_owner(port: int) -> str:
             listeners += parse_listeners((PROC / "net" / table).read_text())
     sockets = {f"socket:[{each.inode}]" for each in listeners if each.port == port}
     for pid in pids():
-        try:
-            links = [str(link.readlink()) for link in (PROC / str(pid) / "fd").iterdir()]
-        except OSError:
-            continue
-        if sockets.intersection(links):
+        if sockets.intersection(_open_files(pid)):
             return f"process {pid} ({command(pid)})"
     return "a process that this user may not see"
+
+
+def _open_files(pid: int) -> set[str]:
+    found = set()
+    with contextlib.suppress(OSError):
+        for link in (PROC / str(pid) / "fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed in the meantime
+                found.add(str(link.readlink()))
+    return found

@@ -182,7 +182,7 @@ class Requests(Record):
     keepalive: Optional[int]
     write_errors: int
     length_failures: int
-    body_bytes: int
+    body_bytes: Optional[int]
     throughput_rps: float
 
 
@@ -200,7 +200,7 @@ class LatencyMs(Record):
 
 @dataclass(frozen=True)
 class GroupCounters(Record):
-    """What a group of processes used during the measurement; rss, threads and processes as of its end.
+    """What a group of processes used during the measurement; rss to processes as they were at its end.
 
     `run_queue_wait_s` counts the threads that lived until the end.
     """
@@ -212,6 +212,7 @@ class GroupCounters(Record):
     run_queue_wait_s: Optional[float] = None
     rss_bytes: Optional[int] = None
     threads: Optional[int] = None
+    descriptors: Optional[int] = None
     processes: int = 0
 
 

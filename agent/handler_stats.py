@@ -1,0 +1,67 @@
+"""The numbers that handler processes keep in files: requests done, in flight, at most in flight, and more.
+
+The layout is that of `fcgi_handlers.counters`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import struct
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+MAGIC = 0x46435357
+_LAYOUT = struct.Struct("<7Q")
+_ANSWER_TIMEOUT_S = 0.25
+_POLL_S = 0.001
+
+
+@dataclass(frozen=True)
+class HandlerStats:
+    """One file. The context switches are those at the time of the last of `answers`."""
+
+    pid: int
+    done: int
+    in_flight: int
+    peak_in_flight: int
+    answers: int
+    ctx_voluntary: int
+    ctx_involuntary: int
+
+
+def parse(pid: int, data: bytes) -> Optional[HandlerStats]:
+    """Return the numbers of a file; None when it is no such file."""
+    if len(data) < _LAYOUT.size:
+        return None
+    magic, *numbers = _LAYOUT.unpack_from(data)
+    return HandlerStats(pid, *numbers) if magic == MAGIC else None
+
+
+def read(directory: Path) -> dict[int, HandlerStats]:
+    """Return the numbers of all handler processes that ever reported here, by pid."""
+    found = {}
+    for name in os.listdir(directory):  # noqa: PTH208 - read once a second during a measurement
+        if name.isdigit():
+            stats = parse(int(name), (directory / name).read_bytes())
+            if stats is not None:
+                found[stats.pid] = stats
+    return found
+
+
+def read_with_usage(directory: Path, pids: frozenset[int]) -> dict[int, HandlerStats]:
+    """Ask the processes for their context switches first; those too busy to answer keep their old numbers."""
+    before = read(directory)
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGUSR1)
+    until_s = time.monotonic() + _ANSWER_TIMEOUT_S
+    while True:
+        stats = read(directory)
+        silent = [pid for pid in pids & set(stats) if stats[pid].answers == before[pid].answers]
+        if not silent or time.monotonic() > until_s:
+            return stats
+        time.sleep(_POLL_S)

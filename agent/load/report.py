@@ -1,0 +1,120 @@
+"""What every load generator is told, and what is understood of its answer."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import pkgutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Optional, cast
+
+from agent.records import LatencyMs, LoadSpec
+
+_NOT_TOOLS = {"report"}
+
+
+class LoadError(ValueError):
+    """A load generator that cannot do what is asked, or whose output cannot be understood."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """One run of a load generator; all of them count in whole seconds."""
+
+    path: str
+    url: str
+    concurrency: int
+    seconds: int
+    keepalive: bool
+    csv: Path
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a run left: its text, its table where it writes one, its exit status."""
+
+    text: str
+    csv: str
+    status: int
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What a load generator says it did.
+
+    `mean_ms` is an interval that holds the mean response time: some tools only print percentiles. `keepalive`
+    counts re-used connections, `document_bytes` is the body of the first response, `body_bytes` that of all,
+    `read_bytes` includes headers; each is None where the tool does not say. `times_whole_cycle` tells
+    whether the response time covers all that a connection does: only then does Little's law apply.
+    """
+
+    measured_s: float
+    complete: int
+    failed: int
+    non_2xx: int
+    write_errors: int
+    length_failures: int
+    mean_ms: Optional[tuple[float, float]]
+    latency_ms: LatencyMs
+    keepalive: Optional[int] = None
+    document_bytes: Optional[int] = None
+    body_bytes: Optional[int] = None
+    read_bytes: Optional[int] = None
+    times_whole_cycle: bool = True
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A load generator."""
+
+    name: str
+    command: Callable[[Order], list[str]]
+    parse: Callable[[Output], LoadReport]
+
+
+def names() -> list[str]:
+    """Return the names of all load generators."""
+    modules = {module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)])}
+    return sorted(modules - _NOT_TOOLS)
+
+
+def tool(name: str) -> Tool:
+    """Return the load generator called `name`.
+
+    Raises
+    ------
+    LoadError
+        There is none.
+    """
+    if name not in names():
+        raise LoadError(f"no load generator is called {name!r}; this agent knows {', '.join(names())}")
+    module = importlib.import_module(f"agent.load.{name}")
+    return Tool(
+        name=name,
+        command=cast("Callable[[Order], list[str]]", module.command),
+        parse=cast("Callable[[Output], LoadReport]", module.parse),
+    )
+
+
+def whole_seconds(duration_s: float) -> int:
+    """Return the whole seconds that a tool is asked for: at least one, a fraction rounded up."""
+    return max(1, math.ceil(duration_s))
+
+
+def order(spec: LoadSpec, url: str, duration_s: float, csv: Path) -> Order:
+    """Return the order for a part of a trial."""
+    return Order(
+        path=spec.path,
+        url=url,
+        concurrency=spec.concurrency,
+        seconds=whole_seconds(duration_s),
+        keepalive=spec.keepalive,
+        csv=csv,
+    )
+
+
+def last_line(text: str) -> str:
+    """Return the last line that says something, to quote in a reason."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][-300:] if lines else "no output"

@@ -1,0 +1,92 @@
+"""What must hold before a server is started, each with a reason that names the next step."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from agent import cleaning, marked, procfs
+from agent.facts import read_manifest
+from agent.problems import TrialProblem
+from agent.records import Orphan, TrialRequest
+
+_SOCKET_PATH_BYTES = 100
+_ROOM_BYTES = 4 * 1024 * 1024
+_BODY_TIMEOUT_S = 10.0
+
+
+def require_provisioned(request: TrialRequest) -> None:
+    """Raise TrialProblem unless the programs are there and the work directory is where it should be."""
+    for what, path in (("lighttpd", request.lighttpd), ("the load generator", request.load.path)):
+        if not os.access(path, os.X_OK):
+            raise TrialProblem("not_provisioned", f"{what} is not at {path}; provision this host")
+    work_dir, run_dir = Path(request.work_dir), Path(request.prefix) / "run"
+    if work_dir.parent != run_dir:
+        raise TrialProblem("internal", f"the work directory {work_dir} is not in {run_dir}")
+    if len(os.fsencode(work_dir / "sock" / "handler-1000")) > _SOCKET_PATH_BYTES:
+        raise TrialProblem("internal", f"{work_dir} is too long a path for sockets; choose a shorter prefix")
+
+
+def remove_leftovers(prefix: Path) -> tuple[Orphan, ...]:
+    """Kill what an earlier trial left and remove its directories; return the processes that were killed."""
+    orphans = tuple(marked.kill(str(prefix)))
+    marked.reap()
+    still = marked.find(str(prefix))
+    if still:
+        raise TrialProblem(
+            "not_ready",
+            f"process {still[0].pid} ({still[0].cmd}) of an earlier trial cannot be killed; reboot this host",
+        )
+    cleaning.remove_work_dirs(prefix / "run")
+    return orphans
+
+
+def make_work_dir(request: TrialRequest, environment: Mapping[str, str]) -> None:
+    """Write all that lighttpd is to find; OSError with ENOSPC when there is no room for it."""
+    if shutil.disk_usage(request.prefix).free < _ROOM_BYTES:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    work_dir = Path(request.work_dir)
+    for directory in (work_dir, work_dir / "sock", work_dir / "stats", work_dir / "static"):
+        directory.mkdir(mode=0o700)
+    (work_dir / "lighttpd.conf").write_text(request.lighttpd_conf, encoding="utf-8")
+    if request.processes == 0:
+        file = work_dir / "static" / request.url_path.lstrip("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(_body(request, environment))
+
+
+def require_free_port(address: str, port: int) -> None:
+    """Raise TrialProblem, naming who has it, unless the port is free."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as candidate:
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            candidate.bind((address, port))
+            candidate.listen()
+        except OSError as error:
+            reason = f"cannot listen on {address} port {port}: {error.strerror}"
+            if error.errno == errno.EADDRINUSE:
+                owner = procfs.listener_owner(port)
+                reason = f"port {port} on {address} is in use by {owner}; end it or choose another port"
+            raise TrialProblem("not_ready", reason) from error
+
+
+def _body(request: TrialRequest, environment: Mapping[str, str]) -> bytes:
+    """Ask the provisioned handlers for the body that lighttpd is to serve alone."""
+    manifest = read_manifest(Path(request.prefix)) or {}
+    try:
+        python = next(each["path"] for each in manifest["python"] if each.get("default"))
+        return subprocess.run(
+            [python, "-m", "fcgi_handlers", "body", request.url_path.strip("/")],
+            env={**environment, "PYTHONPATH": manifest["handlers"]["path"]},
+            capture_output=True,
+            timeout=_BODY_TIMEOUT_S,
+            check=True,
+        ).stdout
+    except (KeyError, StopIteration, OSError, subprocess.SubprocessError) as error:
+        reason = f"no handlers below {request.prefix} ({error}); provision this host"
+        raise TrialProblem("not_provisioned", reason) from error

@@ -1,0 +1,237 @@
+"""Each gate passes on a good trial and fails, alone, on the evidence that it is there for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent import gates, steadiness
+from agent.load.report import LoadReport
+from agent.records import (
+    Counters,
+    GroupCounters,
+    HandlerCount,
+    LatencyMs,
+    LoadSpec,
+    Promise,
+    SystemCounters,
+    TrialRequest,
+    Window,
+)
+
+CONCURRENCY = 32
+REQUEST = TrialRequest(
+    run_id="r",
+    trial_id="t",
+    prefix="/p",
+    work_dir="/p/run/0",
+    lighttpd="/p/lighttpd",
+    lighttpd_conf="",
+    address="127.0.0.1",
+    port=8080,
+    url_path="/hello",
+    expected_bytes=1024,
+    expected_sha256="",
+    handler="threaded",
+    processes=2,
+    promise=Promise(),
+    load=LoadSpec("ab", "/usr/bin/ab", CONCURRENCY, 1.0, 5.0, keepalive=False),
+)
+LOAD = LoadReport(
+    measured_s=5.001,
+    complete=10000,
+    failed=0,
+    non_2xx=0,
+    write_errors=0,
+    length_failures=0,
+    mean_ms=(15.5, 16.5),
+    latency_ms=LatencyMs(),
+    keepalive=0,
+    document_bytes=1024,
+    body_bytes=10000 * 1024,
+)
+SYSTEM = SystemCounters(
+    window_s=5.0,
+    steal_share=0.0,
+    idle_share=0.1,
+    listen_drops=0,
+    listen_overflows=0,
+    passive_opens=10032,
+    time_wait=0,
+    ctx_total=1,
+    load1=1.0,
+)
+COUNTERS = Counters(
+    lighttpd=GroupCounters(),
+    handlers=GroupCounters(threads=12, descriptors=14, processes=2),
+    load=GroupCounters(cpu_user_s=0.5, cpu_sys_s=1.0),
+    system=SYSTEM,
+)
+GOOD = gates.Evidence(
+    request=REQUEST,
+    load=LOAD,
+    asked_s=5,
+    counters=COUNTERS,
+    handlers=(HandlerCount(10, 5010, 7), HandlerCount(11, 5012, 6)),
+    windows=tuple(Window(float(i), 2000) for i in range(1, 6)),
+    pids_before=frozenset({10, 11}),
+    pids_after=frozenset({10, 11}),
+    header_bytes=150,
+    complaints=(),
+    leftovers=(),
+)
+
+
+def load(**changes: Any) -> gates.Evidence:
+    return replace(GOOD, load=replace(LOAD, **changes))
+
+
+def system(**changes: Any) -> gates.Evidence:
+    return replace(GOOD, counters=replace(COUNTERS, system=replace(SYSTEM, **changes)))
+
+
+def request(evidence: gates.Evidence = GOOD, **changes: Any) -> gates.Evidence:
+    return replace(evidence, request=replace(evidence.request, **changes))
+
+
+def keepalive(evidence: gates.Evidence) -> gates.Evidence:
+    return request(evidence, load=replace(REQUEST.load, keepalive=True))
+
+
+def failed(evidence: gates.Evidence) -> set[str]:
+    return {gate.name for gate in gates.judge(evidence) if not gate.passed}
+
+
+def rates(*requests: int) -> tuple[Window, ...]:
+    return tuple(Window(float(i + 1), each) for i, each in enumerate(requests))
+
+
+def test_a_good_trial_passes_every_gate() -> None:
+    verdicts = gates.judge(GOOD)
+    assert failed(GOOD) == set()
+    assert [gate.name for gate in verdicts] == [
+        "responses",
+        "body_length",
+        "completed",
+        "keepalive",
+        "handlers_alive",
+        "growth",
+        "peak_concurrency",
+        "littles_law",
+        "server_count",
+        "load_cpu",
+        "steal",
+        "listen_drops",
+        "error_log",
+        "leftovers",
+        "steady",
+    ]
+    assert all(gate.detail and gate.unit for gate in verdicts)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "names"),
+    [
+        (load(non_2xx=1), {"responses"}),
+        (load(failed=3), {"responses"}),
+        (load(write_errors=1), {"responses"}),
+        (load(failed=2, length_failures=2), {"body_length"}),
+        (load(document_bytes=341), {"body_length"}),
+        (load(body_bytes=10000 * 1000), {"body_length"}),
+        (load(document_bytes=None, body_bytes=None, read_bytes=10000 * 1024), {"body_length"}),
+        (load(measured_s=4.7, mean_ms=(14.8, 15.2)), {"completed"}),
+        (load(keepalive=300), {"keepalive"}),
+        (keepalive(load(keepalive=9000)), {"keepalive"}),
+        (keepalive(load(keepalive=None)), {"keepalive"}),
+        (replace(GOOD, pids_after=frozenset({10})), {"handlers_alive"}),
+        (replace(GOOD, pids_after=frozenset({10, 12})), {"handlers_alive"}),
+        (request(processes=3), {"handlers_alive"}),
+        (request(promise=Promise(peak_in_process=1)), {"peak_concurrency"}),
+        (load(mean_ms=(10.0, 11.0)), {"littles_law"}),
+        (replace(GOOD, handlers=(HandlerCount(10, 9000, 3),)), {"server_count"}),
+        (replace(GOOD, handlers=(HandlerCount(10, 11000, 3),)), {"server_count"}),
+        (system(steal_share=0.011), {"steal"}),
+        (system(listen_drops=1), {"listen_drops"}),
+        (replace(GOOD, complaints=("backend is overloaded",)), {"error_log"}),
+        (replace(GOOD, leftovers=("4711 python",)), {"leftovers"}),
+        (replace(GOOD, windows=rates(1000, 1500, 2000, 2500, 3000)), {"steady"}),
+        (replace(GOOD, counters=replace(COUNTERS, load=GroupCounters(2.0, 2.5))), {"load_cpu"}),
+        (
+            replace(
+                GOOD,
+                counters=replace(COUNTERS, handlers=GroupCounters(threads=417, descriptors=418, processes=1)),
+            ),
+            {"growth"},
+        ),
+    ],
+)
+def test_a_gate_fails_alone_on_its_evidence(evidence: gates.Evidence, names: set[str]) -> None:
+    assert failed(evidence) == names
+
+
+def test_keepalive_is_told_by_the_kernel_where_the_tool_is_silent() -> None:
+    evidence = keepalive(load(keepalive=None))
+    assert failed(evidence) == {"keepalive"}
+    kept = replace(evidence, counters=replace(COUNTERS, system=replace(SYSTEM, passive_opens=40)))
+    assert failed(kept) == set()
+
+
+def test_nothing_complete_is_invalid_and_divides_by_nothing() -> None:
+    evidence = load(complete=0, body_bytes=0, mean_ms=None, keepalive=0)
+    assert {"responses", "completed", "server_count"} <= failed(replace(evidence, windows=rates(0, 0, 0, 0)))
+
+
+def test_a_static_trial_has_no_handler_gates() -> None:
+    static = replace(
+        request(processes=0), handlers=(), windows=(), pids_before=frozenset(), pids_after=frozenset()
+    )
+    names = {gate.name for gate in gates.judge(static)}
+    assert names.isdisjoint(
+        {"handlers_alive", "growth", "peak_concurrency", "server_count", "load_cpu", "steady"}
+    )
+    assert failed(static) == set()
+
+
+@pytest.mark.parametrize(
+    ("changes", "ok"),
+    [
+        ({}, 10000),
+        ({"non_2xx": 9000, "failed": 9000, "length_failures": 9000}, 1000),
+        ({"document_bytes": 341, "non_2xx": 10000}, 0),
+        ({"failed": 15000}, 0),
+    ],
+)
+def test_goodput_counts_what_is_surely_right(changes: dict[str, Any], ok: int) -> None:
+    assert gates.correct_responses(replace(LOAD, **changes), 1024) == ok
+
+
+def test_a_small_steady_climb_fails_and_the_same_change_as_scatter_does_not() -> None:
+    climb = steadiness.drift([100, 104, 108, 112, 116])
+    scatter = steadiness.drift([104, 96, 110, 106, 112])
+    assert climb is not None and scatter is not None
+    assert abs(climb.change) > climb.limit
+    assert scatter.change > 0.05
+    assert abs(scatter.change) <= scatter.limit
+
+
+def test_a_collapse_in_the_last_second_fails() -> None:
+    drift = steadiness.drift([100, 100, 100, 100, 40])
+    assert drift is not None
+    assert drift.change == pytest.approx(-0.3)
+    assert abs(drift.change) > drift.limit
+
+
+@given(st.lists(st.floats(0, 1e6), max_size=3))
+def test_few_windows_say_nothing(few: list[float]) -> None:
+    assert steadiness.drift(few) is None
+
+
+@given(st.floats(0.5, 1e6), st.integers(4, 30))
+def test_a_constant_rate_is_steady(rate: float, count: int) -> None:
+    drift = steadiness.drift([rate] * count)
+    assert drift is not None
+    assert abs(drift.change) <= drift.limit
