@@ -5,7 +5,7 @@
 set -euo pipefail
 target=${1:?usage: scripts/system-packages.sh demo|test}
 
-# command to look for : Debian package that brings it
+# command or file to look for : Debian package that brings it
 demo=(
     ssh:openssh-client /usr/sbin/sshd:openssh-server ip:iproute2 nft:nftables sudo:sudo
     unshare:util-linux nsenter:util-linux git:git ensurepip:python3-venv
@@ -13,6 +13,8 @@ demo=(
 test=(
     "${demo[@]}" ab:apache2-utils wrk:wrk h2load:nghttp2-client debootstrap:debootstrap chromium:chromium
     gcc:build-essential cmake:cmake ninja:ninja-build pkg-config:pkg-config
+    /usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring /usr/include/fcgiapp.h:libfcgi-dev
+    php-fpm:php-fpm
 )
 case $target in
     demo) wanted=("${demo[@]}") ;;
@@ -24,6 +26,9 @@ present() {
     case $1 in
         # Debian's python3 has no ensurepip until python3-venv is there.
         ensurepip) "${PYTHON:-python3}" -c 'import ensurepip' 2>/dev/null ;;
+        # Its program carries the version of PHP in its name.
+        php-fpm) compgen -G '/usr/sbin/php-fpm*' >/dev/null ;;
+        /*) [ -e "$1" ] ;;
         *) PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null ;;
     esac
 }
