@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -16,8 +17,12 @@ from pathlib import Path
 
 import pytest
 
+from agent.load import fcgi
+from agent.load.report import Order, Output
 from agent.wire.capabilities import ask
 from agent.wire.client import drive
+from agent.wire.command import load_to_json
+from agent.wire.gates import judge
 from agent.wire.probe import probe, refusal
 from agent.wire.protocol import PreparedRequests, Request, web_request
 from agent.wire.results import Expectation, WireLoad, WireResult
@@ -319,3 +324,26 @@ def test_the_probe_runs_as_a_command(limit: str) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert "FCGI_MPXS_CONNS=0" in done.stdout
+
+
+def test_the_load_tool_runs_from_the_agents_archive(flup: Callable[[str], str], tmp_path: Path) -> None:
+    archive = tmp_path / "agent.pyz"
+    bundle = [sys.executable, str(ROOT / "roles/bundles/files/bundle.py"), str(ROOT / "agent"), str(archive)]
+    subprocess.run([*bundle, "--runnable"], check=True, stdout=subprocess.DEVNULL)
+    asked = WireLoad(
+        (flup("multiplexed"),), web_request("/hello"), HELLO, connections=2, in_flight=3, keep_conn=True
+    )
+    (tmp_path / "load.json").write_text(json.dumps(load_to_json(asked)))
+    order = Order(str(archive), f"fcgi:{tmp_path}/load.json", 6, 1, keepalive=True, csv=tmp_path / "csv")
+    done = subprocess.run(
+        fcgi.command(order), cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    output = Output(text=done.stdout + done.stderr, csv="", status=done.returncode)
+    report = fcgi.parse(output)
+    assert report.failed == 0
+    assert report.complete > 0
+    assert report.keepalive is not None and report.keepalive >= report.complete - 2
+    assert [(gate.name, gate.passed) for gate in judge(asked, fcgi.result(output))] == [
+        ("connections", True),
+        ("multiplexing", True),
+    ]
