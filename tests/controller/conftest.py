@@ -75,6 +75,7 @@ class Fleet:
     root: Path
     hosts: dict[str, StandinHost] = field(default_factory=dict)
     patience: Patience = field(default_factory=lambda: QUICK)
+    results_name: str = "results"
 
     def add(self, name: str, machine: str | None = None, cores: int = 2) -> StandinHost:
         prefix = self.root / name
@@ -100,7 +101,7 @@ class Fleet:
 
     @property
     def results(self) -> Path:
-        return self.root / "results"
+        return self.root / self.results_name
 
     def workplace(self) -> tuple[Workplace, io.StringIO]:
         text = io.StringIO()
