@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 from collections.abc import Iterator
@@ -10,9 +11,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.claims import TEXTS
+from analysis.explanation import COUNTERS, limit_lines
 from analysis.findings import Findings
 from analysis.page import Table, table_of, value
-from analysis.verdicts import best_line, comparison_line, rps_text
+from analysis.verdicts import (
+    best_line,
+    claim_line,
+    comparison_line,
+    drift_lines,
+    model_line,
+    odd_line,
+    peak_line,
+    without_flagged_line,
+)
+from analysis.wording import rps_text
 
 ROWS_SHOWN = 300
 """Longer lists are cut on the page, with a note; trials.csv has them all."""
@@ -39,7 +52,26 @@ def banners(findings: Findings) -> list[str]:
         )
     if run.meta.get("git", {}).get("dirty"):
         found.append("The run was started from a changed working copy: its commit does not say what was run.")
-    return found
+    return found + _unlike_builds(findings)
+
+
+def _unlike_builds(findings: Findings) -> list[str]:
+    """Return banners where hosts that stand side by side were not built alike."""
+    fingerprints = findings.run.meta.get("fingerprint", {}).get("hosts", {})
+    unlike = []
+    for name in ("lighttpd", "handlers", "agent"):
+        seen = {
+            json.dumps(prints[name], sort_keys=True) for prints in fingerprints.values() if name in prints
+        }
+        if len(seen) > 1:
+            unlike.append(name)
+    if not unlike:
+        return []
+    return [
+        f"The hosts were not built alike: {', '.join(unlike)} differ (see Builds). Comparisons between"
+        " hosts mix"
+        " the build with the hardware."
+    ]
 
 
 def verdict_groups(findings: Findings) -> list[dict[str, Any]]:
@@ -50,9 +82,30 @@ def verdict_groups(findings: Findings) -> list[dict[str, Any]]:
     best = [
         best_line(curve, judged, delta) for curve, judged in zip(findings.curves, findings.best, strict=True)
     ]
+    for curve, judged in zip(findings.curves, findings.best, strict=True):
+        rest = findings.best_without_flagged.get((curve.host, curve.setting, curve.handler))
+        if rest is not None:
+            best.append(without_flagged_line(curve, judged, rest))
     groups = [
         {"title": "Handler against handler", "lines": pairs},
         {"title": "How many processes", "lines": best},
+        {
+            "title": "Is a peak off the core count real?",
+            "lines": [peak_line(item) for item in findings.peaks],
+        },
+        {"title": "The claims of the 2007 study", "lines": [claim_line(item) for item in findings.claims]},
+        {
+            "title": "Shape of the curves",
+            "lines": [model_line(key, item) for key, item in findings.models.items()],
+        },
+        {"title": "What limits the speed", "lines": limit_lines(findings.limits)},
+        {
+            "title": "Did the hosts hold still?",
+            "lines": [
+                *(line for drift in findings.drifts.values() for line in drift_lines(drift)),
+                *(odd_line(item) for item in findings.odd),
+            ],
+        },
     ]
     return [group for group in groups if group["lines"]]
 
@@ -114,7 +167,77 @@ def tables(findings: Findings) -> list[Table]:
     ]
     if not findings.ratios.empty:
         found.append(_ratio_table(findings))
+    found += [_claims_table(findings), _peaks_table(findings), _models_table(findings)]
+    found += [_counters_table(findings), _limits_table(findings)]
     return found
+
+
+def _claims_table(findings: Findings) -> Table:
+    rows = [
+        [value(item.number, "d"), value(TEXTS[item.number]), value(item.host), value(item.setting or "—"),
+         value(item.status), value(item.detail)]
+        for item in findings.claims
+    ]  # fmt: skip
+    columns = ["claim", "text", "where", "setting", "status", "numbers"]
+    return Table("claims", "The five claims of 2007", columns, rows)
+
+
+def _peaks_table(findings: Findings) -> Table:
+    rows = [
+        [value(peak.suspect.host), value(peak.suspect.handler), value(peak.suspect.processes, "d"),
+         value(peak.verdict), value(item.name), value(item.status), value(item.detail)]
+        for peak in findings.peaks
+        for item in peak.conditions
+    ]  # fmt: skip
+    note = (
+        "All parts must hold for REAL. Empty for an exploratory run: it can never show that a peak is real."
+    )
+    columns = ["host", "handler", "processes", "verdict", "part of the rule", "status", "numbers"]
+    return Table("peaks", "Confirmation of suspected peaks", columns, rows, note)
+
+
+def _models_table(findings: Findings) -> Table:
+    rows = [
+        [value(host), value(setting or "—"), value(handler), value(item.fit.model),
+         *(value(item.errors_percent[name], ".2f") for name in sorted(item.errors_percent)),
+         value(item.fit.gamma, ",.1f"), value(item.fit.alpha, ".4f"), value(item.beta_low, ".2e"),
+         value(item.beta_high, ".2e"), value(item.declines)]
+        for (host, setting, handler), item in findings.models.items()
+    ]  # fmt: skip
+    note = (
+        "Chosen by the error at counts that were left out of the fit. A decline is shown where the Universal"
+        " Scalability Law predicts best and the block-bootstrap interval of its beta excludes 0."
+    )
+    first = next(iter(findings.models.values()), None)
+    names = sorted(first.errors_percent) if first else []
+    errors = [f"error of {name} (%)" for name in names]
+    fit = ["gamma (requests/s)", "alpha", "USL beta 95 % low", "high", "decline shown"]
+    return Table("models", "Models", ["host", "setting", "handler", "chosen", *errors, *fit], rows, note)
+
+
+def _counters_table(findings: Findings) -> Table:
+    columns = {name: (name, "") for name in ("host", "setting", "handler")}
+    columns |= {"processes": ("processes", "d")}
+    columns |= {name: (text, ",.2f") for name, text in COUNTERS.items()}
+    return table_of(
+        findings.counters, "counters", "What one request costs", columns, "Medians over server starts."
+    )
+
+
+def _limits_table(findings: Findings) -> Table:
+    columns = {
+        "host": ("host", ""),
+        "setting": ("setting", ""),
+        "handler": ("handler", ""),
+        "processes": ("processes", "d"),
+        "handlers_cores": ("handlers (cores busy)", ".2f"),
+        "lighttpd_cores": ("lighttpd (cores busy)", ".2f"),
+        "load_cores": ("load generator (cores busy)", ".2f"),
+        "idle_share": ("host idle (share)", ".2f"),
+        "ceiling_share": ("share of static ceiling", ".2f"),
+        "limit": ("other limit", ""),
+    }
+    return table_of(findings.limits, "limits", "Who was busy", columns, "Medians over server starts.")
 
 
 def _ratio_table(findings: Findings) -> Table:
@@ -321,6 +444,16 @@ def summary(findings: Findings, groups: list[dict[str, Any]]) -> dict[str, Any]:
             for curve, judged in zip(findings.curves, findings.best, strict=True)
         ],
         "ratios": records(findings.ratios),
+        "claims": [dataclasses.asdict(item) | {"text": TEXTS[item.number]} for item in findings.claims],
+        "peaks": [_plain_numbers(dataclasses.asdict(item)) for item in findings.peaks],
+        "models": [
+            {"host": host, "setting": setting, "handler": handler} | _plain_numbers(dataclasses.asdict(item))
+            for (host, setting, handler), item in findings.models.items()
+        ],
+        "drift": [_plain_numbers(dataclasses.asdict(item)) for item in findings.drifts.values()],
+        "odd_cells": [dataclasses.asdict(item) for item in findings.odd],
+        "counters": records(findings.counters),
+        "limits": records(findings.limits),
         "best_against_best": [
             {
                 "host": item.host,
@@ -342,6 +475,14 @@ def summary(findings: Findings, groups: list[dict[str, Any]]) -> dict[str, Any]:
             if item.best is not None
         ],
     }
+
+
+def _plain_numbers(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {name: _plain_numbers(item) for name, item in content.items()}
+    if isinstance(content, list | tuple):
+        return [_plain_numbers(item) for item in content]
+    return number(content)
 
 
 def number(content: Any) -> Any:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from analysis.best_set import BestSet, best_set
+from analysis.claims import MULTIPLEXED, THREADED, Claim, Place, judge_claims, over_equal_core_counts
 from analysis.comparison import Comparison, compare
 from analysis.curves import Curve, curves_of, trials_of, varying_conditions, with_setting
-from analysis.dataset import Run
+from analysis.dataset import Run, read_run
+from analysis.drift import Drift, OddCell, drift_of, odd_cells
+from analysis.explanation import counter_table, limits_table
 from analysis.intervals import Interval, median_interval
+from analysis.models import ModelChoice, choose_model
+from analysis.peak import Evidence, PeakVerdict, Suspect, judge, suspects
 from analysis.tables import REFERENCE_HANDLER, cell_table, ratio_table
 
 
@@ -32,6 +38,20 @@ class Findings:
         Host to the median of its static ceiling.
     cells, ratios : DataFrame
         See `tables`.
+    counters, limits : DataFrame
+        See `explanation`.
+    models : dict
+        (host, setting, handler) to the chosen model.
+    drifts : dict
+        Host to its drift.
+    odd : tuple of OddCell
+        Heteroscedastic and bimodal cells.
+    peaks : tuple of PeakVerdict
+        One for each leading count that is not the core count.
+    claims : tuple of Claim
+        The five claims by host, then over hosts of equal core count.
+    best_without_flagged : dict
+        (host, setting, handler) to the best set without the blocks that drift flags.
     """
 
     run: Run
@@ -43,6 +63,14 @@ class Findings:
     ceilings: dict[str, Interval]
     cells: pd.DataFrame
     ratios: pd.DataFrame
+    counters: pd.DataFrame
+    limits: pd.DataFrame
+    models: dict[tuple[str, str, str], ModelChoice]
+    drifts: dict[str, Drift]
+    odd: tuple[OddCell, ...]
+    peaks: tuple[PeakVerdict, ...]
+    claims: tuple[Claim, ...]
+    best_without_flagged: dict[tuple[str, str, str], BestSet]
 
     @property
     def hosts(self) -> list[str]:
@@ -76,6 +104,10 @@ def find(run: Run) -> Findings:
     best = [best_set(curve.processes, curve.log_rps, delta) for curve in curves]
     comparisons = compare_handlers(curves, delta)
     labels = {str(host): run.label(str(host)) for host in trials["host"].unique()}
+    drifts = {host: drift_of(trials, host) for host in labels}
+    ceilings = ceilings_of(trials)
+    counters = counter_table(trials)
+    peaks = judge_peaks(run, curves, best, counters)
     return Findings(
         run=run,
         attempts=attempts,
@@ -83,10 +115,94 @@ def find(run: Run) -> Findings:
         curves=tuple(curves),
         best=tuple(best),
         comparisons=tuple(comparisons),
-        ceilings=ceilings_of(trials),
+        ceilings=ceilings,
         cells=cell_table(curves, best, trials, labels),
         ratios=ratio_table(comparisons, labels),
+        counters=counters,
+        limits=limits_table(trials, {host: ceiling.estimate for host, ceiling in ceilings.items()}),
+        models=_models(curves),
+        drifts=drifts,
+        odd=tuple(odd_cells(curves)),
+        peaks=tuple(peaks),
+        claims=tuple(all_claims(curves, best, comparisons, peaks, delta)),
+        best_without_flagged=_without_flagged(curves, drifts, delta),
     )
+
+
+def _models(curves: Sequence[Curve]) -> dict[tuple[str, str, str], ModelChoice]:
+    chosen = {
+        (curve.host, curve.setting, curve.handler): choose_model(curve.processes, curve.log_rps)
+        for curve in curves
+    }
+    return {key: choice for key, choice in chosen.items() if choice is not None}
+
+
+def _without_flagged(
+    curves: Sequence[Curve], drifts: dict[str, Drift], indifference: float
+) -> dict[tuple[str, str, str], BestSet]:
+    rest = {}
+    for curve in curves:
+        flagged = set(drifts[curve.host].flagged_blocks)
+        if flagged:
+            kept = curve.without_blocks(flagged)
+            judged = best_set(kept.processes, kept.log_rps, indifference)
+            rest[curve.host, curve.setting, curve.handler] = judged
+    return rest
+
+
+def judge_peaks(
+    run: Run, curves: Sequence[Curve], best: Sequence[BestSet], counters: pd.DataFrame
+) -> list[PeakVerdict]:
+    """Judge every leading count that is not the core count.
+
+    A confirmation run names the run it confirms in ``run.json`` as ``confirms``:
+    ``{"run_id": ..., "suspects": [{"host", "setting", "handler", "processes", "cores"}]}``; that run
+    is read from the directory beside it. Other runs are exploratory: REAL is out of their reach.
+    """
+    own = Evidence(curves, counters, int(run.meta["seed"]), str(run.meta.get("created_at", ""))[:10])
+    confirms = run.meta.get("confirms")
+    if not confirms:
+        found = [judge(suspect, own, None, run.indifference) for suspect in suspects(curves, best)]
+        return [verdict for verdict in found if verdict is not None]
+    first = read_run(run.directory.parent / confirms["run_id"])
+    first_trials = with_setting(trials_of(first.attempts))
+    explored = Evidence(
+        curves_of(first_trials),
+        counter_table(first_trials),
+        int(first.meta["seed"]),
+        str(first.meta.get("created_at", ""))[:10],
+    )
+    found = [judge(Suspect(**item), explored, own, run.indifference) for item in confirms["suspects"]]
+    return [verdict for verdict in found if verdict is not None]
+
+
+def all_claims(
+    curves: Sequence[Curve],
+    best: Sequence[BestSet],
+    comparisons: Sequence[Comparison],
+    peaks: Sequence[PeakVerdict],
+    indifference: float,
+) -> list[Claim]:
+    """Test the five claims on every host and setting, then over hosts of equal core count."""
+    known = {
+        (curve.host, curve.setting, curve.handler): (curve, judged)
+        for curve, judged in zip(curves, best, strict=True)
+    }
+    pairs = {(item.host, item.setting): item for item in comparisons if item.handler == MULTIPLEXED}
+    cores = {(curve.host, curve.setting): curve.cores for curve in curves}
+    claims = []
+    for (host, setting), count in cores.items():
+        place = Place(
+            host=host,
+            setting=setting,
+            cores=count,
+            threaded=known.get((host, setting, THREADED)),
+            multiplexed=known.get((host, setting, MULTIPLEXED)),
+            comparison=pairs.get((host, setting)),
+            peaks=[peak for peak in peaks if (peak.suspect.host, peak.suspect.setting) == (host, setting)],
+        )
+        claims += judge_claims(place, indifference)
+    return claims + over_equal_core_counts(claims)
 
 
 def compare_handlers(curves: list[Curve], indifference: float) -> list[Comparison]:

@@ -11,9 +11,16 @@ from matplotlib.figure import Figure
 
 from analysis.best_set import BestSet
 from analysis.curves import Curve
-from analysis.figures.comparisons import p_best_figure, ratio_figure
+from analysis.figures.comparisons import forest_figure, p_best_figure, ratio_figure
+from analysis.figures.evidence import (
+    counters_figure,
+    latency_figure,
+    model_figure,
+    order_figure,
+)
 from analysis.figures.throughput import host_figure, normalised_figure, per_core_figure
 from analysis.findings import Findings
+from analysis.tables import latency_table, order_table, percent
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,10 @@ def illustrations(findings: Findings) -> Iterator[Illustration]:
             yield from _host(findings, host, setting)
     for setting in findings.settings:
         yield from _across_hosts(findings, setting)
+    yield from _peaks(findings)
+    for setting in findings.settings:
+        yield from _explanations(findings, setting)
+    yield from _run_order(findings)
 
 
 def file_name(*parts: str) -> str:
@@ -124,6 +135,106 @@ def _across_hosts(findings: Findings, setting: str) -> Iterator[Illustration]:
             "Share of block resamples in which each process count has the highest mean. "
             + _p_best_alt(cells),
             p_best,
+        )
+
+
+def _peaks(findings: Findings) -> Iterator[Illustration]:
+    rows = pd.DataFrame(
+        [
+            {
+                "host": f"{peak.suspect.host} {peak.suspect.setting}".strip(),
+                "handler": peak.suspect.handler,
+                "processes": peak.suspect.processes,
+                "difference_percent": percent(peak.difference),
+                "low_percent": percent(peak.difference - peak.margin),
+                "high_percent": percent(peak.difference + peak.margin),
+            }
+            for peak in findings.peaks
+            if pd.notna(peak.margin)
+        ]
+    )
+    forest = forest_figure(rows, findings.run.indifference)
+    if forest is not None:
+        alt = " ".join(
+            f"{row['host']}, {row['handler']}: {row['processes']} processes lead by"
+            f" {row['difference_percent']:+.1f} % [{row['low_percent']:+.1f}, {row['high_percent']:+.1f}]."
+            for _, row in rows.iterrows()
+        )
+        title = "Leading counts off the core count, against the best other count"
+        yield Illustration("suspected-peaks", title, f"Forest plot. {alt}", forest)
+
+
+def _explanations(findings: Findings, setting: str) -> Iterator[Illustration]:
+    counters = _of(findings.counters, setting)
+    drawn = counters_figure(counters)
+    if drawn is not None:
+        yield Illustration(
+            file_name("costs-per-request", setting),
+            _named("What one request costs", setting),
+            "CPU time, context switches, run-queue wait, memory and threads against processes."
+            f" {_cost_alt(counters)}",
+            drawn,
+        )
+    models = {
+        (host, handler): choice for (host, own, handler), choice in findings.models.items() if own == setting
+    }
+    fitted = model_figure(_of(findings.cells, setting), models)
+    if fitted is not None:
+        alt = " ".join(
+            f"{host}, {handler}: {choice.fit.model}, error at unseen counts"
+            f" {choice.errors_percent[choice.fit.model]:.1f} %."
+            for (host, handler), choice in models.items()
+        )
+        yield Illustration(
+            file_name("models", setting),
+            _named("The model that predicts best, within the counts measured", setting),
+            f"Medians with the fitted model, and below what the model misses. {alt}",
+            fitted,
+        )
+    latency = _of(latency_table(findings.trials), setting)
+    percentiles = latency_figure(latency)
+    if percentiles is not None:
+        level = ", ".join(str(item) for item in sorted(latency["concurrency"].unique()))
+        yield Illustration(
+            file_name("latency", setting),
+            _named(f"Latency, closed loop, c = {level}", setting),
+            f"Median over server starts of the latency percentiles p50, p90 and p99 against processes, closed"
+            f" loop with c = {level}. {_latency_alt(latency)}",
+            percentiles,
+        )
+
+
+def _cost_alt(counters: pd.DataFrame) -> str:
+    groups = counters.groupby(["host", "handler"], observed=True)["handlers_cpu_us"]
+    return " ".join(
+        f"{host}, {handler}: {costs.min():,.0f} to {costs.max():,.0f} microseconds of handler CPU a request."
+        for (host, handler), costs in groups
+        if costs.notna().any()
+    )
+
+
+def _latency_alt(latency: pd.DataFrame) -> str:
+    groups = latency.groupby(["host", "handler"], observed=True)["latency_p99_ms"]
+    return " ".join(
+        f"{host}, {handler}: p99 from {values.min():.1f} to {values.max():.1f} ms."
+        for (host, handler), values in groups
+        if values.notna().any()
+    )
+
+
+def _run_order(findings: Findings) -> Iterator[Illustration]:
+    order = order_table(findings.trials)
+    drawn = order_figure(order, findings.drifts)
+    if drawn is not None:
+        changes = " ".join(
+            f"{host}: {len(drift.change_orders)} changes of level in {drift.sentinels} sentinels."
+            for host, drift in findings.drifts.items()
+        )
+        yield Illustration(
+            "run-order",
+            "Run order: every trial against its own cell's median",
+            f"Deviation of each trial from the median of its cell, in the order of the run. {changes}",
+            drawn,
         )
 
 

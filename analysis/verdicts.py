@@ -3,50 +3,16 @@
 from __future__ import annotations
 
 from analysis.best_set import BestSet, blocks_for_difference
+from analysis.claims import TEXTS, Claim
 from analysis.comparison import GAIN, INCONCLUSIVE, LOSS, NO_DIFFERENCE, BestAgainstBest, Comparison
 from analysis.curves import Curve
-from analysis.intervals import BLOCKS_FOR_INTERVAL, Interval
-from analysis.tables import percent
+from analysis.drift import Drift, OddCell
+from analysis.intervals import BLOCKS_FOR_INTERVAL
+from analysis.models import KNEE, ModelChoice
+from analysis.peak import PeakVerdict
+from analysis.wording import counts_text, place_text, ratio_text
 
-
-def signed(log_ratio: float) -> str:
-    """Return a log ratio as ``+4.1 %``."""
-    return f"{percent(log_ratio):+.1f} %"
-
-
-def ratio_text(log_ratio: Interval) -> str:
-    """Return a ratio with its interval, or without one below six blocks."""
-    if log_ratio.low is None or log_ratio.high is None:
-        return f"{signed(log_ratio.estimate)} (no interval: {log_ratio.n} blocks)"
-    return f"{signed(log_ratio.estimate)} [{percent(log_ratio.low):+.1f}, {percent(log_ratio.high):+.1f}]"
-
-
-def rps_text(speed: Interval) -> str:
-    """Return a goodput with its interval."""
-    if speed.n == 0:
-        return "no valid trial"
-    if speed.low is None or speed.high is None:
-        return f"{speed.estimate:,.0f} requests/s (n = {speed.n}, no interval)"
-    return f"{speed.estimate:,.0f} requests/s [{speed.low:,.0f}, {speed.high:,.0f}] (n = {speed.n})"
-
-
-def place_text(host: str, cores: int, setting: str) -> str:
-    """Return where a statement holds."""
-    where = f"{host} ({cores} core{'' if cores == 1 else 's'}"
-    return f"{where}, {setting})" if setting else f"{where})"
-
-
-def counts_text(counts: tuple[int, ...], measured: list[int]) -> str:
-    """Return a set of counts, with runs of neighbouring measured counts written as a range."""
-    parts: list[list[int]] = []
-    for count in counts:
-        place = measured.index(count)
-        if parts and measured.index(parts[-1][-1]) == place - 1:
-            parts[-1].append(count)
-        else:
-            parts.append([count])
-    texts = [f"{part[0]}-{part[-1]}" if len(part) > 2 else ", ".join(map(str, part)) for part in parts]
-    return "{" + ", ".join(texts) + "}"
+TREND_LEVEL = 0.01
 
 
 def best_line(curve: Curve, best: BestSet, indifference: float) -> str:
@@ -94,3 +60,82 @@ def verdict_words(verdict: str, blocks: int, blocks_needed: int | None, indiffer
     if blocks < BLOCKS_FOR_INTERVAL:
         return f"{INCONCLUSIVE.upper()}, {blocks} blocks: an interval takes at least {BLOCKS_FOR_INTERVAL}"
     return f"{INCONCLUSIVE.upper()}, about {blocks_needed} blocks would settle it"
+
+
+def without_flagged_line(curve: Curve, whole: BestSet, rest: BestSet) -> str:
+    """Say what remains of a best set without the blocks that drift flags."""
+    where = f"{place_text(curve.host, curve.cores, curve.setting)}: {curve.handler}"
+    if rest.reason is not None:
+        return f"{where}: without the flagged blocks: {rest.reason}"
+    measured = [int(count) for count in rest.processes]
+    same = "the same" if rest.recommended == whole.recommended else "another count"
+    return (
+        f"{where}: without the flagged blocks the best set is {counts_text(rest.best_set, measured)},"
+        f" recommended {rest.recommended} ({same})"
+    )
+
+
+def peak_line(peak: PeakVerdict) -> str:
+    """Say whether a peak off the core count is real."""
+    suspect = peak.suspect
+    where = f"{place_text(suspect.host, suspect.cores, suspect.setting)}: {suspect.handler}"
+    return f"{where}: peak at {suspect.processes} processes: {peak.verdict}: {peak.reason}"
+
+
+def claim_line(claim: Claim) -> str:
+    """Say how one claim fares in one place."""
+    where = f"{claim.host}, {claim.setting}" if claim.setting else claim.host
+    return f"Claim {claim.number}, {TEXTS[claim.number]}: {claim.status.upper()} on {where}: {claim.detail}"
+
+
+def model_line(key: tuple[str, str, str], choice: ModelChoice) -> str:
+    """Say which model describes a curve and whether a decline is shown."""
+    host, setting, handler = key
+    where = f"{host}, {setting}" if setting else host
+    error = choice.errors_percent[choice.fit.model]
+    text = (
+        f"{where}: {handler} is described best by {choice.fit.model} (error at unseen counts {error:.1f} %)"
+    )
+    if not choice.declines or choice.peak_low is None or choice.peak_high is None:
+        knee = ""
+        if choice.fit.model == KNEE and choice.fit.limit < float("inf"):
+            knee = f", level from about {choice.fit.limit / choice.fit.gamma:.1f} processes on"
+        return f"{text}{knee}; no decline shown: peak undefined"
+    if choice.peak_low > choice.range[1]:
+        return f"{text}; its peak lies beyond the counts measured: peak undefined"
+    low = max(choice.peak_low, choice.range[0])
+    return f"{text}; it declines after a peak at {low:.1f} to {max(choice.peak_high, low):.1f} processes (95 %)"
+
+
+def drift_lines(drift: Drift) -> list[str]:
+    """Say whether a host changed while it was measured, and what its A/A pair shows."""
+    lines = []
+    if drift.change_orders:
+        blocks = ", ".join(map(str, drift.flagged_blocks)) or "none"
+        lines.append(
+            f"{drift.host}: the sentinel's level changed {len(drift.change_orders)} time(s), before attempt"
+            f" {', '.join(map(str, drift.change_orders))}; blocks outside the longest level: {blocks}"
+        )
+    elif drift.sentinels:
+        lines.append(f"{drift.host}: no change of level in {drift.sentinels} sentinel trials")
+    else:
+        lines.append(f"{drift.host}: no sentinel trials: drift was not watched")
+    if drift.sentinels and drift.trend_p < TREND_LEVEL:
+        lines.append(
+            f"{drift.host}: a trend of {drift.trend_percent:+.1f} % over the run (Spearman p ="
+            f" {drift.trend_p:.3f})"
+        )
+    pair = drift.same_against_same
+    if pair is not None:
+        same = pair.low is None or pair.high is None or pair.low <= 0 <= pair.high
+        verdict = (
+            "as it should be" if same else "THE SAME CELL DIFFERS FROM ITSELF: distrust small differences"
+        )
+        lines.append(f"{drift.host}: the same cell against itself (A/A): {ratio_text(pair)}: {verdict}")
+    return lines
+
+
+def odd_line(cell: OddCell) -> str:
+    """Say what is odd about a cell."""
+    where = f"{cell.host}, {cell.setting}" if cell.setting else cell.host
+    return f"{where}: {cell.handler} at {cell.processes} processes {cell.finding}"

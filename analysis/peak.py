@@ -1,0 +1,387 @@
+"""Is a peak off the core count real: which counts to confirm, and the rule that decides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.best_set import BLOCKS_FOR_BEST, BestSet, best_set, blocks_for_difference
+from analysis.curves import Curve
+from analysis.explanation import mechanism
+from analysis.intervals import mean_interval
+from analysis.models import band_without
+
+REAL, NOISE, INCONCLUSIVE = "REAL", "NOISE", "INCONCLUSIVE"
+HOLDS, FAILS, UNTESTED = "holds", "fails", "untested"
+CONFIRMATION_BLOCKS = 20
+CONCURRENCIES_FOR_REAL = 3
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A count that leads although it is not the number of cores."""
+
+    host: str
+    setting: str
+    handler: str
+    processes: int
+    cores: int
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """The cells that decide whether a suspected peak is real.
+
+    Parameters
+    ----------
+    suspect : Suspect
+        Host, handler and count.
+    counts : tuple of int
+        The suspect, its neighbours, cores, twice the cores, the runner-up.
+    conditions : tuple of dict
+        Conditions to measure the counts under: as explored, two more concurrencies (all above the
+        largest count), the other keep-alive, another load generator.
+    blocks : int
+        Blocks of each; with a seed that the exploratory run did not use, on another day.
+    """
+
+    suspect: Suspect
+    counts: tuple[int, ...]
+    conditions: tuple[dict[str, object], ...]
+    blocks: int
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One part of the rule: holds, fails or is untested, and the numbers."""
+
+    name: str
+    status: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class PeakVerdict:
+    """What may be said about a suspected peak.
+
+    Parameters
+    ----------
+    suspect : Suspect
+        Which peak.
+    verdict : str
+        REAL, NOISE or INCONCLUSIVE.
+    conditions : tuple of Condition
+        Every part of the rule.
+    reason : str
+        Why, in words with numbers.
+    difference, margin : float
+        Suspect minus the best other count and its simultaneous 95 % half-width, log scale.
+    """
+
+    suspect: Suspect
+    verdict: str
+    conditions: tuple[Condition, ...]
+    reason: str
+    difference: float
+    margin: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one run knows about a suspect.
+
+    Parameters
+    ----------
+    curves : sequence of Curve
+        All curves of the run.
+    counters : DataFrame
+        `explanation.counter_table` of the run.
+    seed : int
+        Of the schedule.
+    day : str
+        Date of the run, ISO.
+    """
+
+    curves: Sequence[Curve]
+    counters: pd.DataFrame
+    seed: int
+    day: str
+
+    def curve(self, suspect: Suspect) -> Curve | None:
+        """Return the suspect's own curve."""
+        for curve in self.curves:
+            if (curve.host, curve.handler, curve.setting) == (suspect.host, suspect.handler, suspect.setting):
+                return curve
+        return None
+
+    def like(self, base: Curve) -> Curve | None:
+        """Return the curve that was measured under the same conditions as another run's curve."""
+        for curve in self.curves:
+            same_place = (curve.host, curve.handler) == (base.host, base.handler)
+            if same_place and curve.conditions == base.conditions:
+                return curve
+        return None
+
+
+def suspects(curves: Sequence[Curve], best: Sequence[BestSet]) -> list[Suspect]:
+    """Return the curves whose leading count is not the number of cores.
+
+    Parameters
+    ----------
+    curves, best : sequence
+        Curves and their best sets; where no best is named, nothing is suspected.
+    """
+    return [
+        Suspect(curve.host, curve.setting, curve.handler, judged.leader, curve.cores)
+        for curve, judged in zip(curves, best, strict=True)
+        if judged.reason is None and judged.leader is not None and judged.leader != curve.cores
+    ]
+
+
+def confirmation(
+    curve: Curve, judged: BestSet, indifference: float, other_tools: Sequence[str]
+) -> Confirmation:
+    """Say which cells decide whether the leading count of a curve is real.
+
+    Parameters
+    ----------
+    curve, judged
+        The exploratory curve and its best set.
+    indifference : float
+        δ as a fraction.
+    other_tools : sequence of str
+        Load generators of the host beside the curve's own.
+
+    Returns
+    -------
+    Confirmation
+        Pure: it schedules nothing.
+    """
+    leader = judged.leader
+    if leader is None:
+        raise ValueError(f"{curve.host}: {curve.handler}: no valid trials, nothing to confirm")
+    others = judged.processes[judged.processes != leader]
+    runner_up = int(others[judged.log_means[judged.processes != leader].argmax()]) if len(others) else leader
+    wanted = {*range(leader - 2, leader + 3), curve.cores, 2 * curve.cores, runner_up}
+    counts = tuple(sorted(count for count in wanted if count >= 1))
+    base = dict(curve.conditions)
+    levels = [level for level in _concurrencies(counts[-1], curve.concurrency) if level != curve.concurrency]
+    conditions = [
+        base,
+        *({**base, "concurrency": level} for level in levels[: CONCURRENCIES_FOR_REAL - 1]),
+        {**base, "keepalive": not base["keepalive"]},
+        *({**base, "tool": tool} for tool in other_tools[:1]),
+    ]
+    needed = blocks_for_difference(judged.residual_sd, indifference)
+    return Confirmation(
+        suspect=Suspect(curve.host, curve.setting, curve.handler, leader, curve.cores),
+        counts=counts,
+        conditions=tuple(conditions),
+        blocks=int(min(max(needed, BLOCKS_FOR_BEST), CONFIRMATION_BLOCKS)),
+    )
+
+
+def _concurrencies(largest: int, own: int) -> list[int]:
+    """Return concurrencies above the largest count: a prime first, since no count divides it."""
+    prime = next(n for n in range(max(largest + 1, own + 1), 10**6) if _is_prime(n))
+    return [prime, 2 * largest + 2, 3 * largest + 1]
+
+
+def _is_prime(n: int) -> bool:
+    return n > 1 and all(n % d for d in range(2, int(n**0.5) + 1))
+
+
+def judge(
+    suspect: Suspect, explored: Evidence, confirmed: Evidence | None, indifference: float
+) -> PeakVerdict | None:
+    """Apply the rule to one suspect.
+
+    Parameters
+    ----------
+    suspect : Suspect
+        From the exploratory run.
+    explored : Evidence
+        The run in which it was seen.
+    confirmed : Evidence or None
+        A confirmation run; without one the verdict is never REAL.
+    indifference : float
+        δ as a fraction.
+
+    Returns
+    -------
+    PeakVerdict or None
+        ``None`` when the suspect's curve is not in the exploratory run.
+    """
+    first = explored.curve(suspect)
+    if first is None:
+        return None
+    second = confirmed.like(first) if confirmed is not None else None
+    decisive = first if second is None else second
+    judged = best_set(decisive.processes, decisive.log_rps, indifference)
+    place = judged.index(suspect.processes)
+    if place is None:
+        reason = f"{suspect.processes} processes have too few valid trials to be judged"
+        return PeakVerdict(suspect, INCONCLUSIVE, (), reason, float("nan"), float("nan"))
+    difference, margin = float(judged.shortfall[place]), float(judged.margin[place])
+    zone = float(np.log1p(indifference))
+    within = difference + margin < zone and difference - margin > -zone
+    if confirmed is None or second is None:
+        return _explored_only(suspect, judged, difference, margin, within=within, indifference=indifference)
+    conditions = (
+        _fresh(explored, confirmed),
+        _shown(difference, margin, zone),
+        _unlike_a_smooth_curve(suspect, first),
+        _other_concurrencies(suspect, second, confirmed, indifference),
+        _other_level("keepalive", suspect, second, confirmed, indifference),
+        _other_level("tool", suspect, second, confirmed, indifference),
+        _mechanism(suspect, second, confirmed),
+    )
+    verdict, reason = _decide(conditions, within=within, indifference=indifference)
+    if verdict == INCONCLUSIVE and conditions[1].status != HOLDS:
+        reason += f"; about {blocks_for_difference(judged.residual_sd, indifference)} blocks would tell"
+    return PeakVerdict(suspect, verdict, conditions, reason, difference, margin)
+
+
+def _explored_only(
+    suspect: Suspect, judged: BestSet, difference: float, margin: float, *, within: bool, indifference: float
+) -> PeakVerdict:
+    text = _difference_text(difference, margin)
+    if within:
+        reason = f"{text} over the best other count: within ±{100 * indifference:g} %"
+        return PeakVerdict(suspect, NOISE, (), reason, difference, margin)
+    needed = blocks_for_difference(judged.residual_sd, indifference)
+    reason = (
+        f"{text} over the best other count, and the peak was chosen by the same blocks;"
+        f" `fcgi-sweep confirm` measures it anew (about {needed} blocks)"
+    )
+    return PeakVerdict(suspect, INCONCLUSIVE, (), reason, difference, margin)
+
+
+def _difference_text(difference: float, margin: float) -> str:
+    low, middle, high = (
+        100 * np.expm1(value) for value in (difference - margin, difference, difference + margin)
+    )
+    return f"{middle:+.1f} % [{low:+.1f}, {high:+.1f}]"
+
+
+def _fresh(explored: Evidence, confirmed: Evidence) -> Condition:
+    fresh, other_day = confirmed.seed != explored.seed, confirmed.day != explored.day
+    detail = f"seed {explored.seed}, then {confirmed.seed}; {explored.day}, then {confirmed.day}"
+    return Condition("fresh seed, other day", HOLDS if fresh and other_day else FAILS, detail)
+
+
+def _shown(difference: float, margin: float, zone: float) -> Condition:
+    holds = difference - margin > 0 and difference >= zone
+    detail = f"{_difference_text(difference, margin)} over the best of the other counts, 95 % simultaneous"
+    return Condition("faster than every rival by δ or more", HOLDS if holds else FAILS, detail)
+
+
+def _unlike_a_smooth_curve(suspect: Suspect, first: Curve) -> Condition:
+    name = "above what a smooth curve expects there"
+    band = band_without(first.processes, first.log_rps, suspect.processes)
+    column = first.log_rps[:, first.processes == suspect.processes]
+    own = mean_interval(column.ravel())
+    if band is None or own.low is None:
+        return Condition(name, UNTESTED, "too few counts or blocks to fit a curve without the peak")
+    detail = f"at least {np.exp(own.low):,.0f} requests/s, expected at most {np.exp(band[1]):,.0f}"
+    return Condition(name, HOLDS if own.low > band[1] else FAILS, detail)
+
+
+def _persists(suspect: Suspect, curve: Curve, indifference: float) -> bool | None:
+    judged = best_set(curve.processes, curve.log_rps, indifference)
+    if judged.reason is not None or judged.index(suspect.processes) is None:
+        return None
+    return suspect.processes in judged.best_set
+
+
+def _siblings(base: Curve, evidence: Evidence, factor: str) -> list[Curve]:
+    """Return the curves that differ from one curve in this condition only, with the curve itself."""
+
+    def rest(curve: Curve) -> dict[str, object]:
+        return {name: level for name, level in curve.conditions.items() if name != factor}
+
+    return [
+        curve
+        for curve in evidence.curves
+        if (curve.host, curve.handler) == (base.host, base.handler) and rest(curve) == rest(base)
+    ]
+
+
+def _other_concurrencies(suspect: Suspect, base: Curve, evidence: Evidence, indifference: float) -> Condition:
+    name = f"stays at {CONCURRENCIES_FOR_REAL} load concurrencies"
+    curves = [
+        curve
+        for curve in _siblings(base, evidence, "concurrency")
+        if curve.concurrency > curve.processes.max()
+    ]
+    stays = {curve.concurrency: _persists(suspect, curve, indifference) for curve in curves}
+    gone = [level for level, stayed in stays.items() if stayed is False]
+    if gone:
+        return Condition(name, FAILS, f"not in the best set at c = {', '.join(map(str, gone))}")
+    tested = [level for level, stayed in stays.items() if stayed]
+    enough = len(tested) >= CONCURRENCIES_FOR_REAL
+    listed = ", ".join(map(str, sorted(tested))) or "none"
+    return Condition(name, HOLDS if enough else UNTESTED, f"c above the largest count: {listed}")
+
+
+_LEVELS = {"keepalive": "stays with keep-alive on and off", "tool": "stays with another load generator"}
+
+
+def _other_level(
+    factor: str, suspect: Suspect, base: Curve, evidence: Evidence, indifference: float
+) -> Condition:
+    name = _LEVELS[factor]
+    stays = {
+        str(curve.conditions[factor]): _persists(suspect, curve, indifference)
+        for curve in _siblings(base, evidence, factor)
+    }
+    gone = [level for level, stayed in stays.items() if stayed is False]
+    if gone:
+        return Condition(name, FAILS, f"not in the best set with {factor} = {', '.join(gone)}")
+    tested = [level for level, stayed in stays.items() if stayed]
+    return Condition(name, HOLDS if len(tested) >= 2 else UNTESTED, f"tested: {', '.join(tested) or 'none'}")
+
+
+def _mechanism(suspect: Suspect, curve: Curve, evidence: Evidence) -> Condition:
+    name = "a request costs less there"
+    counters = evidence.counters
+    if not counters.empty:
+        keys = ("host", "setting", "handler")
+        for key in keys:
+            counters = counters[counters[key] == getattr(curve, key)]
+    rivals = [int(count) for count in curve.processes if count != suspect.processes]
+    ratios = mechanism(counters, suspect.processes, rivals) if not counters.empty else {}
+    if not ratios:
+        return Condition(name, UNTESTED, "no counters were sampled")
+    cheaper = sum(ratio < 1 for ratio in ratios.values())
+    detail = ", ".join(f"{key} x {ratio:.2f}" for key, ratio in ratios.items())
+    return Condition(name, HOLDS if 2 * cheaper > len(ratios) else FAILS, f"{detail} of the rivals' median")
+
+
+def _decide(conditions: Sequence[Condition], *, within: bool, indifference: float) -> tuple[str, str]:
+    moved = conditions[3]
+    if moved.status == FAILS:
+        return NOISE, f"an artefact of the load's concurrency, the peak moves with it: {moved.detail}"
+    if within:
+        detail = conditions[1].detail
+        return NOISE, f"confirmation shows no advantage larger than ±{100 * indifference:g} %: {detail}"
+    if all(condition.status == HOLDS for condition in conditions):
+        return REAL, conditions[1].detail
+    missing = [f"{item.name}: {item.status} ({item.detail})" for item in conditions if item.status != HOLDS]
+    return INCONCLUSIVE, "; ".join(missing)
+
+
+def repeated_on(verdicts: Sequence[PeakVerdict], own: PeakVerdict) -> list[str]:
+    """Return the other hosts of the same core count where the same peak is real as well."""
+    mine = own.suspect
+    return [
+        other.suspect.host
+        for other in verdicts
+        if other.verdict == REAL
+        and other.suspect.host != mine.host
+        and (other.suspect.cores, other.suspect.processes, other.suspect.handler)
+        == (mine.cores, mine.processes, mine.handler)
+    ]
