@@ -124,7 +124,8 @@ def run_playbook(
     """
     events: queue.SimpleQueue[Mapping[str, Any] | None] = queue.SimpleQueue()
     reasons: dict[str, str] = {}
-    listener = threading.Thread(target=_listen, args=(events, reasons, tell), daemon=True)
+    stats: dict[str, Mapping[str, int]] = {}
+    listener = threading.Thread(target=_listen, args=(events, reasons, stats, tell), daemon=True)
     listener.start()
     with tempfile.TemporaryDirectory(prefix="fcgi-sweep-") as private:
         runner = ansible_runner.run(
@@ -137,14 +138,14 @@ def run_playbook(
             envvars={**ENVIRONMENT, **_configuration(playbook.parent)},
             suppress_env_files=True,
             quiet=True,
-            event_handler=events.put,
+            event_handler=events.put,  # returns None: no event is kept on disk
         )
         events.put(None)
         listener.join()
         return PlaybookResult(
             runner.status,
-            _summaries(runner.stats or {}, reasons),
-            runner.stdout.read() if not runner.stats else "",
+            _summaries(stats, reasons),
+            runner.stdout.read() if not stats else "",
         )
 
 
@@ -156,6 +157,7 @@ def _configuration(project: Path) -> dict[str, str]:
 def _listen(
     events: queue.SimpleQueue[Mapping[str, Any] | None],
     reasons: dict[str, str],
+    stats: dict[str, Mapping[str, int]],
     tell: Callable[[Mapping[str, Any]], None],
 ) -> None:
     while (event := events.get()) is not None:
@@ -166,6 +168,8 @@ def _listen(
             result = data.get("res") or {}
             said = str(result.get("msg") or result.get("stderr") or "no reason given").strip()
             reasons[str(data.get("host"))] = f"{data.get('task', 'a task')}: {said}"
+        if event.get("event") == "playbook_on_stats":
+            stats.update({key: value for key, value in data.items() if isinstance(value, Mapping)})
         tell(event)
 
 

@@ -15,11 +15,17 @@ from controller.lighttpd_conf import LighttpdConf, render_lighttpd_conf
 def conf(**changes: object) -> LighttpdConf:
     values: dict[str, object] = {
         "work_dir": "/srv/run/0011aabb",
-        "address": "127.0.0.1", "port": 8080, "modules_dir": "/l/lib",
-        "handler": "threaded", "processes": 4, "command": "/v/bin/python -m fcgi_handlers threaded hello",
-        "environment": {"PYTHONPATH": "/h", "FCGI_SWEEP_TRIAL": "t"}, "url_path": "/hello", "keepalive": False,
+        "address": "127.0.0.1",
+        "port": 8080,
+        "modules_dir": "/l/lib",
+        "handler": "threaded",
+        "processes": 4,
+        "command": "/v/bin/python -m fcgi_handlers threaded hello",
+        "environment": {"PYTHONPATH": "/h", "FCGI_SWEEP_TRIAL": "t"},
+        "url_path": "/hello",
+        "keepalive": False,
         "concurrency": 32,
-    }  # fmt: skip
+    }
     return LighttpdConf(**{**values, **changes})  # type: ignore[arg-type]
 
 
@@ -93,7 +99,7 @@ def test_a_real_lighttpd_accepts_it(
         (tmp_path / folder).mkdir()
     path = tmp_path / "lighttpd.conf"
     values = conf(
-        work_dir=str(tmp_path), handler=handler, keepalive=keepalive, processes=int(handler != "static")
+        work_dir=str(tmp_path), handler=handler, keepalive=keepalive, command=f"{sys.executable} -V"
     )
     path.write_text(render_lighttpd_conf(values))
     done = subprocess.run(
