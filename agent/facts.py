@@ -14,7 +14,7 @@ import zipfile
 from pathlib import Path
 from typing import Any, Optional
 
-from agent import __version__, lock, marked, procfs
+from agent import __version__, lock, manifest, marked, procfs
 from agent.records import AgentFacts, Clock, Facts
 
 _CPU = Path("/sys/devices/system/cpu")
@@ -34,8 +34,8 @@ def gather(prefix: Path) -> Facts:
     """Return the facts of this host; what it does not say is None."""
     model, _ = procfs.parse_cpuinfo((procfs.PROC / "cpuinfo").read_text())
     cpus = tuple(sorted(os.sched_getaffinity(0)))
-    manifest = read_manifest(prefix)
-    described = describe_handlers(manifest)
+    found = manifest.read(prefix)
+    described = describe_handlers(found)
     uname = platform.uname()
     return Facts(
         hostname=uname.node,
@@ -58,7 +58,7 @@ def gather(prefix: Path) -> Facts:
         python=platform.python_version(),
         agent=AgentFacts(version=__version__, fingerprint=fingerprint()),
         prefix=str(prefix),
-        manifest=manifest,
+        manifest=found,
         handlers=tuple(described["models"]),
         workloads=tuple(described["workloads"]),
         orphans=len(marked.find(str(prefix))),
@@ -68,31 +68,22 @@ def gather(prefix: Path) -> Facts:
     )
 
 
-def read_manifest(prefix: Path) -> Optional[dict[str, Any]]:
-    """Return what provisioning left here; None where it has not been or has not come to its end."""
-    try:
-        manifest = json.loads((prefix / "manifest.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
-    return manifest if isinstance(manifest, dict) else None
-
-
-def describe_handlers(manifest: Optional[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+def describe_handlers(found: Optional[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """Ask the provisioned handlers what they promise; empty where there are none or they cannot answer."""
     nothing: dict[str, list[dict[str, Any]]] = {"models": [], "workloads": []}
-    if manifest is None:
+    if found is None:
         return nothing
     try:
-        python = next(each["path"] for each in manifest["python"] if each.get("default"))
+        command, environment = manifest.handlers_command(found, "describe")
         answer = subprocess.run(
-            [python, "-m", "fcgi_handlers", "describe"],
-            env={**os.environ, "PYTHONPATH": manifest["handlers"]["path"]},
+            command,
+            env={**os.environ, **environment},
             capture_output=True,
             timeout=_DESCRIBE_TIMEOUT_S,
             check=True,
         )
         described: dict[str, list[dict[str, Any]]] = json.loads(answer.stdout)
-    except (KeyError, StopIteration, OSError, ValueError, subprocess.SubprocessError):
+    except (LookupError, OSError, ValueError, subprocess.SubprocessError):
         return nothing
     return described
 

@@ -6,12 +6,10 @@ import errno
 import os
 import shutil
 import socket
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from agent import cleaning, marked, procfs
-from agent.facts import read_manifest
+from agent import cleaning, manifest, marked, procfs
 from agent.problems import TrialProblem
 from agent.records import Orphan, TrialRequest
 
@@ -77,16 +75,15 @@ def require_free_port(address: str, port: int) -> None:
 
 def _body(request: TrialRequest, environment: Mapping[str, str]) -> bytes:
     """Ask the provisioned handlers for the body that lighttpd is to serve alone."""
-    manifest = read_manifest(Path(request.prefix)) or {}
+    import subprocess  # noqa: PLC0415 - the other trials start sooner without it
+
     try:
-        python = next(each["path"] for each in manifest["python"] if each.get("default"))
+        command, needed = manifest.handlers_command(
+            manifest.read(Path(request.prefix)) or {}, "body", request.url_path.strip("/")
+        )
         return subprocess.run(
-            [python, "-m", "fcgi_handlers", "body", request.url_path.strip("/")],
-            env={**environment, "PYTHONPATH": manifest["handlers"]["path"]},
-            capture_output=True,
-            timeout=_BODY_TIMEOUT_S,
-            check=True,
+            command, env={**environment, **needed}, capture_output=True, timeout=_BODY_TIMEOUT_S, check=True
         ).stdout
-    except (KeyError, StopIteration, OSError, subprocess.SubprocessError) as error:
+    except (LookupError, OSError, subprocess.SubprocessError) as error:
         reason = f"no handlers below {request.prefix} ({error}); provision this host"
         raise TrialProblem("not_provisioned", reason) from error

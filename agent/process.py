@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import os
 import signal
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from agent import procfs
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_COULD_NOT_START = 127
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -30,23 +30,24 @@ class Ended:
 
 
 class Process:
-    """A running program with a descriptor that becomes readable at its end."""
+    """A child that runs, with a descriptor that becomes readable at its end."""
 
-    def __init__(self, popen: subprocess.Popen[bytes]) -> None:
-        self._popen = popen
-        self.pid = popen.pid
-        self.end_fd = os.pidfd_open(popen.pid)
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.end_fd = os.pidfd_open(pid)
+        self._ended: Optional[Ended] = None
 
     def reap(self) -> Ended:
         """Wait for the end and return how it was."""
-        os.waitid(os.P_PIDFD, self.end_fd, os.WEXITED | os.WNOWAIT)
-        try:
-            wait_s = procfs.parse_run_queue_wait((procfs.PROC / str(self.pid) / "schedstat").read_text())
-        except OSError:
-            wait_s = None
-        _, status, usage = os.wait4(self.pid, 0)
-        self._popen.returncode = os.waitstatus_to_exitcode(status)
-        return Ended(status=self._popen.returncode, usage=usage, run_queue_wait_s=wait_s)
+        if self._ended is None:
+            os.waitid(os.P_PIDFD, self.end_fd, os.WEXITED | os.WNOWAIT)
+            try:
+                wait_s = procfs.parse_run_queue_wait((procfs.PROC / f"{self.pid}/schedstat").read_text())
+            except OSError:
+                wait_s = None
+            _, status, usage = os.wait4(self.pid, 0)
+            self._ended = Ended(os.waitstatus_to_exitcode(status), usage, wait_s)
+        return self._ended
 
     def signal(self, signum: int) -> None:
         """Send a signal; a process that has ended does not mind."""
@@ -56,11 +57,11 @@ class Process:
     @property
     def has_ended(self) -> bool:
         """Whether it runs no more."""
-        return self._popen.returncode is not None or not procfs.is_running(self.pid)
+        return self._ended is not None or not procfs.is_running(self.pid)
 
     def kill(self) -> None:
         """End it, if it still runs, and take its exit status."""
-        if self._popen.returncode is None:
+        if self._ended is None:
             self.signal(signal.SIGKILL)
             self.reap()
 
@@ -82,28 +83,39 @@ def running(
 
     It gets `death_signal` when the agent dies, however that happens, and is killed at the end of the context.
     """
-    agent = os.getpid()
-
-    def prepare() -> None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
-        if os.getppid() != agent:  # the agent died before the line above
-            os._exit(1)
-        if cpus is not None:
-            os.sched_setaffinity(0, cpus)
-
-    with output.open("wb") as file:
-        popen = subprocess.Popen(
-            list(command),
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env=dict(environment),
-            preexec_fn=prepare,  # noqa: PLW1509 - the agent has one thread
-            start_new_session=True,
-        )
-    process = Process(popen)
+    process = Process(_start(command, environment, output, cpus, death_signal))
     try:
         yield process
     finally:
         process.kill()
         os.close(process.end_fd)
+
+
+def _start(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    output: Path,
+    cpus: Optional[Sequence[int]],
+    death_signal: int,
+) -> int:
+    # Not through subprocess: to import it would take longer than all that is done here.
+    agent = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
+        if os.getppid() == agent:  # else the agent died before the line above
+            for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+                signal.signal(signum, signal.SIG_DFL)
+            os.setsid()
+            if cpus is not None:
+                os.sched_setaffinity(0, cpus)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), 1)
+            os.dup2(1, 2)
+            os.execve(command[0], list(command), dict(environment))  # noqa: S606
+    except OSError as error:
+        os.write(2, f"{command[0]}: {error}\n".encode())
+    finally:
+        os._exit(_COULD_NOT_START)

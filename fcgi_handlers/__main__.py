@@ -6,10 +6,8 @@ FCGI_SWEEP_STATS names a directory, the process counts its requests in the file 
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from pathlib import Path
 
 from fcgi_handlers import counters, registry
 
@@ -48,7 +46,7 @@ def serve(model_name: str, workload_name: str) -> None:
     model = registry.load_model(model_name)
     workload = registry.load_workload(workload_name)
     stats = os.environ.get("FCGI_SWEEP_STATS")
-    model.serve(workload, counters.shared(Path(stats)) if stats else counters.private())
+    model.serve(workload, counters.shared(stats) if stats else counters.private())
 
 
 def main(arguments: list[str]) -> int:
@@ -58,6 +56,8 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         if arguments == ["describe"]:
+            import json  # noqa: PLC0415 - a process that serves has no use for it
+
             print(json.dumps(describe()))
         elif arguments[0] == "body":
             sys.stdout.buffer.write(registry.load_workload(arguments[1]).body)

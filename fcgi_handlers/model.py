@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Callable, Optional
+from typing import Callable, NamedTuple, Optional
 
 from fcgi_handlers.counters import Counters
 from fcgi_handlers.workload import Workload
 
 
-@dataclass(frozen=True)
-class Model:
+class Model(NamedTuple):
     """A way to serve requests.
 
     Parameters

@@ -52,7 +52,7 @@ def usr1_restored() -> Iterator[None]:
 
 @pytest.mark.usefixtures("usr1_restored")
 def test_the_shared_file_is_named_after_the_process_and_answers_sigusr1(tmp_path: Path) -> None:
-    counted = counters.shared(tmp_path)
+    counted = counters.shared(str(tmp_path))
     counted.enter()
     file = tmp_path / str(os.getpid())
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
@@ -65,4 +65,4 @@ def test_the_shared_file_is_named_after_the_process_and_answers_sigusr1(tmp_path
 
 def test_a_missing_directory_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        counters.shared(tmp_path / "absent")
+        counters.shared(str(tmp_path / "absent"))
