@@ -26,8 +26,11 @@ class Progress(Protocol):
     def ended(self, attempt: Attempt) -> None:
         """Take note of an attempt that is in the journal."""
 
+    def dropped(self, host: str, trials: int) -> None:
+        """Take note of trials that will not be measured now."""
+
     def told(self, host: str, text: str) -> None:
-        """Something about a host that the user should know."""
+        """Pass on something that the user should know."""
 
 
 @dataclass(slots=True)
@@ -37,12 +40,13 @@ class _Row:
     bad: int = 0
     now: str = "waiting"
     last_rps: float | None = None
+    dropped: int = 0
     busy_s: float = 0.0
     finished: int = 0
 
     def eta_s(self, expected_s: float) -> float:
         each_s = self.busy_s / self.finished if self.finished else expected_s
-        return max(0, self.total - self.done) * each_s
+        return max(0, self.total - self.done - self.dropped) * each_s
 
 
 class Tally:
@@ -80,6 +84,11 @@ class Tally:
         else:
             row.bad += 1
 
+    def dropped(self, host: str, trials: int) -> None:
+        """Take note of trials that will not be measured now."""
+        with self.lock:
+            self.rows[host].dropped += trials
+
     def eta_s(self) -> float:
         """Return the expected rest of the run in seconds: hosts of one machine wait for each other."""
         machines: dict[str, float] = {}
@@ -112,6 +121,10 @@ class PlainProgress:
                 markup=False, highlight=False, soft_wrap=True,
             )  # fmt: skip
 
+    def dropped(self, host: str, trials: int) -> None:
+        """Take note of trials that will not be measured now."""
+        self._tally.dropped(host, trials)
+
     def told(self, host: str, text: str) -> None:
         """Print it."""
         self._console.print(f"{host}: {text}", markup=False, highlight=False, soft_wrap=True)
@@ -143,6 +156,10 @@ class LiveProgress:
             self._tally.ended(attempt)
         if attempt.status != "valid":
             self.told(attempt.trial.trial, outcome(attempt))
+
+    def dropped(self, host: str, trials: int) -> None:
+        """Take note of trials that will not be measured now."""
+        self._tally.dropped(host, trials)
 
     def told(self, host: str, text: str) -> None:
         """Print it above the table."""

@@ -181,6 +181,7 @@ class Sweep:
         if lane.tries[trial.trial] < self._experiment.design.attempts:
             block.append(trial)
         else:
+            self._progress.dropped(trial.host, 1)
             self._progress.told(
                 trial.trial, f"given up after {lane.tries[trial.trial]} attempts: {attempt.why}"
             )
@@ -193,6 +194,10 @@ class Sweep:
         attempt = attempt_trial(lane.transport, trial, request, self._epoch, self._cancel)
         self._record(attempt)
         self._progress.ended(attempt)
+        if attempt.orphans:
+            self._progress.told(
+                lane.site.host.name, f"{attempt.orphans} processes of a dead trial were ended first"
+            )
         return attempt
 
     def _record(self, attempt: Attempt) -> None:
@@ -251,6 +256,7 @@ class Sweep:
     def _give_up(self, lane: _Lane, reason: str) -> None:
         lane.given_up = True
         left = sum(len(block) for block in lane.blocks)
+        self._progress.dropped(lane.site.host.name, left)
         self._progress.told(
             lane.site.host.name,
             f"given up for now, {left} trials stay missing: {reason}; resume when it is back",

@@ -70,6 +70,8 @@ class Attempt:
         Exactly one of them is there.
     kind, reason : str
         Of a failure.
+    orphans : int
+        Processes of an earlier trial that the agent found and ended first.
     texts : mapping of str to str
         Raw outputs; kept beside the journal, not in it.
     """
@@ -82,6 +84,7 @@ class Attempt:
     result: Result | None = None
     kind: str = ""
     reason: str = ""
+    orphans: int = 0
     texts: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -225,8 +228,10 @@ def attempt_trial(
         answer = _failure(request, error.kind, error.reason)
     attempt = Attempt(trial, request.attempt, epoch, started_at, time.monotonic() - began, texts=answer.raw)
     texts = {"lighttpd.conf": request.lighttpd_conf, **answer.raw}
+    attempt = replace(attempt, orphans=len(answer.orphans))
     if isinstance(answer, Result):
         return replace(attempt, result=answer, texts=texts)
+    texts["failure.json"] = json.dumps(replace(answer, raw={}).to_json(), indent=1)
     return replace(attempt, kind=answer.kind, reason=answer.reason, texts=texts)
 
 

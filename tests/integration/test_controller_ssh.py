@@ -1,0 +1,197 @@
+"""The one way in over ssh, against real sshd: who is trusted, what is noticed, how long things may take."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from controller.errors import HostLost, HostUnreachable
+from controller.host_keys import accept_key, offered_key
+from controller.inventory import Host, read_hosts
+from controller.remote import NoLineYet, run_for_line
+from controller.ssh import SshTransport, Timeouts
+from lab import Lab
+
+ROOT = Path(__file__).parents[2]
+SHORT = Timeouts(connect_s=3, banner_s=3, login_s=5, channel_s=3, keepalive_s=1, dead_s=4)
+
+pytestmark = [pytest.mark.integration, pytest.mark.lab]
+
+
+@pytest.fixture
+def hosts(lab_hosts: Lab, lab_inventory: Path) -> Iterator[dict[str, Host]]:
+    found = {host.name: host for host in read_hosts(lab_inventory, "lab", ROOT)}
+    yield {
+        "one": found[next(n for n in found if "1core" in n)],
+        "two": found[next(n for n in found if "2core" in n)],
+    }
+    lab_hosts.up()
+
+
+def say(host: Host, command: str) -> str:
+    transport = SshTransport(host, SHORT)
+    with contextlib.closing(transport):
+        return run_for_line(transport, command, 10)[0]
+
+
+def test_a_command_runs_with_its_streams_apart_and_its_exit_code(hosts: dict[str, Host]) -> None:
+    transport = SshTransport(hosts["one"], SHORT)
+    with contextlib.closing(transport):
+        assert run_for_line(transport, "echo out; echo err >&2; exit 3", 10) == ("out", 3, "err\n")
+        assert run_for_line(transport, "nproc", 10)[0] == "1"  # over the same connection
+
+
+def test_the_end_of_standard_input_reaches_the_command(hosts: dict[str, Host]) -> None:
+    transport = SshTransport(hosts["one"], SHORT)
+    with contextlib.closing(transport), contextlib.closing(transport.start("cat; echo end")) as process:
+        process.write("one line\n")
+        assert process.read_line(5) == "one line"
+        with pytest.raises(NoLineYet):
+            process.read_line(0.3)
+        process.close_input()
+        assert process.read_line(5) == "end"
+        assert process.read_line(5) is None
+        assert process.exit_code(5) == 0
+
+
+def test_a_command_loses_its_input_when_the_connection_is_closed(
+    hosts: dict[str, Host], lab_hosts: Lab
+) -> None:
+    transport = SshTransport(hosts["one"], SHORT)
+    process = transport.start("cat >/dev/null; touch /tmp/lease-ended")
+    process.write("x\n")
+    transport.close()
+    deadline = time.monotonic() + 10
+    while lab_hosts.host(hosts["one"].name).exec(["test", "-e", "/tmp/lease-ended"]).returncode != 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    lab_hosts.host(hosts["one"].name).exec(["rm", "/tmp/lease-ended"])
+
+
+def test_an_unknown_host_key_is_refused_until_it_is_accepted(hosts: dict[str, Host], tmp_path: Path) -> None:
+    known = tmp_path / "known_hosts"
+    host = replace(hosts["one"], known_hosts=(str(known),))
+    with pytest.raises(HostUnreachable, match=r"is not known in .*known_hosts; .*doctor --accept-host-keys"):
+        say(host, "true")
+    assert not known.exists()
+    offered = offered_key(host)
+    assert (offered.known, offered.conflict) == (False, False)
+    accept_key(offered)
+    assert offered_key(host).known
+    assert say(host, "echo in") == "in"
+
+
+def test_doctor_accepts_unknown_keys_when_told_to(hosts: dict[str, Host], tmp_path: Path) -> None:
+    known, inventory, host = tmp_path / "known_hosts", tmp_path / "inventory.yml", hosts["one"]
+    inventory.write_text(
+        f"targets:\n  hosts:\n    web1: {{ansible_host: {host.address}, ansible_user: {host.user}, "
+        f"ansible_ssh_private_key_file: {host.private_key}, "
+        f"ansible_ssh_common_args: -o UserKnownHostsFile={known}}}\n"
+    )
+    doctor = [sys.executable, "-m", "controller", "doctor", "-i", str(inventory)]
+    before = subprocess.run(doctor, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "BAD  web1                 host key" in before.stdout
+    assert not known.exists()
+    subprocess.run([*doctor, "--accept-host-keys"], cwd=ROOT, capture_output=True, check=False)
+    after = subprocess.run(doctor, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "ok   web1                 host key" in after.stdout
+
+
+def test_a_changed_host_key_is_refused_with_both_keys_and_the_remedy(
+    hosts: dict[str, Host], lab_hosts: Lab
+) -> None:
+    victim = lab_hosts.host(hosts["one"].name)
+    victim.change_host_key()
+    try:
+        with pytest.raises(HostUnreachable, match=r"has CHANGED: it is ssh-\S+ SHA256:.*ssh-keygen -R"):
+            say(hosts["one"], "true")
+        assert offered_key(hosts["one"]).conflict
+    finally:
+        victim.restore_host_key()
+    assert say(hosts["one"], "echo in") == "in"
+
+
+def test_a_jump_host_is_used_and_its_key_checked_as_well(hosts: dict[str, Host], tmp_path: Path) -> None:
+    gate, inner = hosts["one"], hosts["two"]
+    through = replace(inner, proxy_jump=f"{gate.user}@{gate.address}")
+    assert say(through, "echo $SSH_CONNECTION").split()[0] == gate.address
+    assert say(replace(inner, proxy_jump="none"), "echo direct") == "direct"
+    known = tmp_path / "known_hosts"
+    lines = Path(inner.known_hosts[0]).read_text().splitlines()
+    known.write_text("\n".join(line for line in lines if not line.startswith(gate.address + " ")) + "\n")
+    with pytest.raises(HostUnreachable, match="not known"):
+        say(replace(through, known_hosts=(str(known),)), "true")
+
+
+def test_a_refused_login_names_user_and_place(hosts: dict[str, Host], tmp_path: Path) -> None:
+    key = tmp_path / "id_other"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    with pytest.raises(HostUnreachable, match=rf"login as bench@{hosts['one'].address}:22 was refused"):
+        say(replace(hosts["one"], private_key=str(key)), "true")
+
+
+def test_nobody_listening_is_told_at_once(hosts: dict[str, Host]) -> None:
+    began = time.monotonic()
+    with pytest.raises(HostUnreachable, match="is the host up and sshd running"):
+        say(replace(hosts["one"], port=9), "true")
+    assert time.monotonic() - began < 10
+
+
+def test_a_frozen_host_is_given_up_within_the_time_limits(hosts: dict[str, Host], lab_hosts: Lab) -> None:
+    victim = lab_hosts.host(hosts["one"].name)
+    transport = SshTransport(hosts["one"], SHORT)
+    assert run_for_line(transport, "echo in", 10)[0] == "in"
+    victim.freeze()
+    try:
+        began = time.monotonic()
+        with pytest.raises(HostLost):
+            run_for_line(transport, "echo in", 2)
+        with pytest.raises(HostUnreachable):
+            transport.start("true")
+        assert time.monotonic() - began < 30
+    finally:
+        victim.thaw()
+        transport.close()
+    assert say(hosts["one"], "echo back") == "back"
+
+
+def test_a_dead_link_ends_a_waiting_read(hosts: dict[str, Host], lab_hosts: Lab) -> None:
+    victim = lab_hosts.host(hosts["one"].name)
+    transport = SshTransport(hosts["one"], SHORT)
+    process = transport.start("sleep 100")
+    victim.link_down()
+    try:
+        began = time.monotonic()
+        line: str | None = "nothing yet"
+        while line is not None and time.monotonic() - began < 60:
+            with contextlib.suppress(NoLineYet):
+                line = process.read_line(1)
+        assert line is None, "the end of the connection was not noticed"
+        assert process.exit_code(1) is None
+    finally:
+        victim.link_up()
+        transport.close()
+
+
+def test_sshd_killed_looks_like_a_lost_host_not_like_a_failed_command(
+    hosts: dict[str, Host], lab_hosts: Lab
+) -> None:
+    victim = lab_hosts.host(hosts["one"].name)
+    transport = SshTransport(hosts["one"], SHORT)
+    process = transport.start("sleep 100")
+    victim.kill_sshd()
+    try:
+        assert process.read_line(10) is None
+        assert process.exit_code(2) is None
+        with pytest.raises(HostUnreachable):
+            transport.start("true")
+    finally:
+        victim.restart_sshd()
+        transport.close()
