@@ -215,7 +215,7 @@ def best_set(processes: IntArray, matrix: FloatArray, indifference: float) -> Be
     reason = None
     if blocks < BLOCKS_FOR_BEST:
         reason = (
-            f"{blocks} blocks: a best process count is named from {BLOCKS_FOR_BEST} blocks on,"
+            f"{blocks} block(s): a best process count is named from {BLOCKS_FOR_BEST} blocks on,"
             " no comparison of this many counts can be significant with fewer"
         )
     chosen = shortfall + margin > 0
@@ -245,6 +245,6 @@ def _nothing(processes: IntArray, matrix: FloatArray, blocks: int, left_out: tup
         means = np.array([np.nanmean(column) for column in matrix.T])
     empty = np.full(len(processes), np.nan)
     reason = (
-        f"{blocks} blocks and {len(processes)} process counts with enough valid trials: nothing to compare"
+        f"{blocks} block(s) and {len(processes)} process counts with enough valid trials: nothing to compare"
     )
     return BestSet(processes, means, float("nan"), empty, empty, empty, (), None, blocks, left_out, reason)

@@ -14,7 +14,7 @@ from analysis.curves import Curve, FloatArray
 from analysis.intervals import mean_interval
 from analysis.peak import NOISE, REAL, PeakVerdict
 from analysis.tables import percent
-from analysis.wording import ratio_text, signed
+from analysis.wording import plural, ratio_text, signed
 
 HOLDS, FAILS, UNDECIDED = "holds", "fails", "undecided"
 ALPHA = 0.05
@@ -136,7 +136,9 @@ def _cores_best(best: BestSet, cores: int, indifference: float) -> tuple[str, st
         return UNDECIDED, best.reason or f"{cores} processes were not measured"
     low = best.shortfall[place] - best.margin[place]
     high = best.shortfall[place] + best.margin[place]
-    numbers = f"{cores} processes minus the best other count {signed(best.shortfall[place])}"
+    numbers = (
+        f"{plural(cores, 'process', 'processes')} minus the best other count {signed(best.shortfall[place])}"
+    )
     numbers += f" [{percent(low):+.1f}, {percent(high):+.1f}]"
     if high <= 0:
         return FAILS, f"{numbers}, not in the best set {list(best.best_set)}"

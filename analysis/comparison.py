@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
-from statsmodels.stats.multitest import multipletests
+from scipy import special
 
 from analysis.curves import Curve, FloatArray, IntArray
 from analysis.intervals import (
     BLOCKS_FOR_INTERVAL,
     CONFIDENCE,
+    RESAMPLES,
     SEED,
     Interval,
     block_weights,
@@ -123,7 +123,11 @@ def _part(curve: Curve, blocks: IntArray, counts: IntArray) -> FloatArray:
 
 
 def ratios_at_counts(
-    counts: list[int], first: FloatArray, second: FloatArray, indifference: float
+    counts: list[int],
+    first: FloatArray,
+    second: FloatArray,
+    indifference: float,
+    resamples: int = RESAMPLES,
 ) -> tuple[RatioAtCount, ...]:
     """Compare two handlers at each count.
 
@@ -135,15 +139,13 @@ def ratios_at_counts(
         Log goodput of the same blocks.
     indifference : float
         δ as a fraction.
+    resamples : int
+        Bootstrap resamples of each interval; the verdicts do not depend on it.
     """
     zone = float(np.log1p(indifference))
     differences = [column[np.isfinite(column)] for column in (first - second).T]
     p_values = [paired_p(difference) for difference in differences]
-    tested = [index for index, p in enumerate(p_values) if p is not None]
-    adjusted: dict[int, float] = {}
-    if tested:
-        _, holm, *_ = multipletests([p_values[index] for index in tested], method="holm")
-        adjusted = dict(zip(tested, (float(p) for p in holm), strict=True))
+    adjusted = holm({index: p for index, p in enumerate(p_values) if p is not None})
     rows = []
     for index, (count, values) in enumerate(zip(counts, differences, strict=True)):
         p_holm = adjusted.get(index)
@@ -152,7 +154,7 @@ def ratios_at_counts(
         rows.append(
             RatioAtCount(
                 processes=int(count),
-                log_ratio=mean_interval(values),
+                log_ratio=mean_interval(values, resamples=resamples),
                 p_holm=p_holm,
                 p_equivalence=p_equal,
                 dominance=cliffs_delta(first[:, index], second[:, index]),
@@ -163,13 +165,25 @@ def ratios_at_counts(
     return tuple(rows)
 
 
+def holm(p_values: dict[int, float]) -> dict[int, float]:
+    """Return p values adjusted for their number by Holm's step-down method, under the same keys."""
+    ordered = sorted(p_values, key=lambda key: p_values[key])
+    adjusted: dict[int, float] = {}
+    largest = 0.0
+    for place, key in enumerate(ordered):
+        largest = max(largest, min(1.0, (len(ordered) - place) * p_values[key]))
+        adjusted[key] = largest
+    return adjusted
+
+
 def paired_p(values: FloatArray) -> float | None:
     """Return the two-sided p of a paired t over blocks, ``None`` below six blocks."""
     if len(values) < BLOCKS_FOR_INTERVAL:
         return None
     if np.ptp(values) == 0:
         return 1.0 if values[0] == 0 else 0.0
-    return float(stats.ttest_1samp(values, 0.0).pvalue)
+    error = values.std(ddof=1) / np.sqrt(len(values))
+    return float(2 * special.stdtr(len(values) - 1, -abs(values.mean()) / error))
 
 
 def equivalence_p(values: FloatArray, zone: float) -> float | None:
@@ -179,7 +193,7 @@ def equivalence_p(values: FloatArray, zone: float) -> float | None:
     if np.ptp(values) == 0:
         return 0.0 if abs(values[0]) < zone else 1.0
     error = values.std(ddof=1) / np.sqrt(len(values))
-    return float(stats.t.sf((zone - abs(values.mean())) / error, len(values) - 1))
+    return float(special.stdtr(len(values) - 1, -(zone - abs(values.mean())) / error))
 
 
 def _verdict_from_p(values: FloatArray, p_holm: float | None, p_equal: float | None) -> str:
@@ -220,9 +234,9 @@ def blocks_to_settle(values: FloatArray, zone: float) -> int | None:
     if n < 2:
         return None
     spread, effect = float(values.std(ddof=1)), abs(float(values.mean()))
-    shown = (stats.norm.ppf(1 - ALPHA / 2) + stats.norm.ppf(POWER)) * spread / max(effect, 1e-9)
+    shown = (special.ndtri(1 - ALPHA / 2) + special.ndtri(POWER)) * spread / max(effect, 1e-9)
     room = zone - effect
-    equal = (stats.norm.ppf(1 - ALPHA) + stats.norm.ppf(POWER)) * spread / room if room > 0 else np.inf
+    equal = (special.ndtri(1 - ALPHA) + special.ndtri(POWER)) * spread / room if room > 0 else np.inf
     return max(n + 1, BLOCKS_FOR_INTERVAL, int(np.ceil(min(shown, equal) ** 2)))
 
 

@@ -33,6 +33,18 @@ ROWS_SHOWN = 300
 SYNTHETIC = "SYNTHETIC RUN: these numbers were made up by a generator. Nothing here was measured."
 
 
+def title(findings: Findings) -> str:
+    """Return the heading of the page: the experiment and its question."""
+    experiment = findings.run.experiment
+    return f"{experiment.get('name', 'run')}: {experiment.get('question', 'no question given')}"
+
+
+def subtitle(findings: Findings) -> str:
+    """Return which run this is and where it was measured."""
+    hosts = ", ".join(findings.hosts) or "no host"
+    return f"Run {findings.run.run_id}, {len(findings.trials)} trials on {hosts}"
+
+
 def banners(findings: Findings) -> list[str]:
     """Return what a reader must know before any number."""
     run = findings.run
@@ -93,7 +105,10 @@ def verdict_groups(findings: Findings) -> list[dict[str, Any]]:
             "title": "Is a peak off the core count real?",
             "lines": [peak_line(item) for item in findings.peaks],
         },
-        {"title": "The claims of the 2007 study", "lines": [claim_line(item) for item in findings.claims]},
+        {
+            "title": "The claims of the 2007 study",
+            "lines": [claim_line(item) for item in sorted(findings.claims, key=lambda item: item.number)],
+        },
         {
             "title": "Shape of the curves",
             "lines": [model_line(key, item) for key, item in findings.models.items()],

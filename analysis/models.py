@@ -8,7 +8,7 @@ import numpy as np
 from scipy import optimize
 
 from analysis.curves import FloatArray, IntArray
-from analysis.intervals import block_weights
+from analysis.intervals import block_weights, expanded_tail
 
 KNEE, AMDAHL, USL = "knee", "Amdahl", "USL"
 MODELS = (KNEE, AMDAHL, USL)
@@ -203,13 +203,15 @@ def choose_model(processes: IntArray, log_rps: FloatArray) -> ModelChoice | None
     with np.errstate(invalid="ignore", divide="ignore"):
         resampled = np.exp((drawn @ values) / (drawn @ weights))
     fits = [fit_usl(n, row) for row in resampled if np.isfinite(row).all()]
+    tail = expanded_tail(len(log_rps))
+    tails = [tail, 1 - tail]
     betas = np.array([fit.beta for fit in fits])
-    beta_low, beta_high = (float(bound) for bound in np.quantile(betas, [0.025, 0.975]))
+    beta_low, beta_high = (float(bound) for bound in np.quantile(betas, tails))
     # a USL that fits badly bends down to follow a plateau: only where it predicts best is it believed
     bend = beta_low * n.max() * (n.max() - 1)
     declines = bool(simplest_first[0] == USL and bend > NEGLIGIBLE_BEND)
     peaks = [fit.peak for fit in fits if fit.peak is not None]
-    peak_low, peak_high = np.quantile(peaks, [0.025, 0.975]) if declines and peaks else (None, None)
+    peak_low, peak_high = np.quantile(peaks, tails) if declines and peaks else (None, None)
     return ModelChoice(
         fit=fit_model(simplest_first[0], n, speed),
         errors_percent=errors,
@@ -257,5 +259,6 @@ def band_without(processes: IntArray, log_rps: FloatArray, left_out: int) -> tup
         for row in resampled
         if np.isfinite(row).all()
     ]
-    low, high = np.quantile(expected, [0.025, 0.975])
+    tail = expanded_tail(len(log_rps))
+    low, high = np.quantile(expected, [tail, 1 - tail])
     return float(low), float(high)

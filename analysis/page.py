@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import markupsafe
 import pandas as pd
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -87,13 +89,26 @@ def table_of(
 
 def environment() -> jinja2.Environment:
     """Return the template environment: an unknown name is an error, text is escaped."""
-    return jinja2.Environment(
+    made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["emphasised"] = emphasised
+    return made
+
+
+_VERDICT_WORDS = re.compile(
+    r"\b(GAIN|LOSS|NO DIFFERENCE|INCONCLUSIVE|REAL|NOISE|HOLDS|FAILS|UNDECIDED)\b|(recommended \d+)"
+)
+
+
+def emphasised(line: str) -> markupsafe.Markup:
+    """Return a verdict line as HTML with the verdict itself in bold; the rest is escaped."""
+    escaped = str(markupsafe.escape(line))
+    return markupsafe.Markup(_VERDICT_WORDS.sub(r"<strong>\g<0></strong>", escaped))  # noqa: S704 - escaped above
 
 
 def render_html(context: dict[str, Any]) -> str:

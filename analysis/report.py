@@ -63,10 +63,8 @@ def write_report(directory: Path, output: Path | None = None) -> Written:
     (output / "figures").mkdir(parents=True, exist_ok=True)
     groups = contents.verdict_groups(findings)
     context: dict[str, Any] = {
-        "title": f"{findings.run.experiment.get('name', 'run')}:"
-        " {findings.run.experiment.get('question', '')}",
-        "subtitle": f"Run {findings.run.run_id}, {len(findings.trials)} trials on"
-        " {', '.join(findings.hosts)}",
+        "title": contents.title(findings),
+        "subtitle": contents.subtitle(findings),
         "banners": contents.banners(findings),
         "verdicts": groups,
         "compared": contents.compared(findings),
@@ -100,6 +98,8 @@ def _draw(findings: Findings, folder: Path) -> list[page.Picture]:
             _watermark(item.figure)
         with mpl.rc_context(RC):
             item.figure.savefig(folder / f"{item.name}.png", dpi=PNG_DPI)
+            # the layout is settled; solving it again for the second file would take as long as drawing
+            item.figure.set_layout_engine("none")
             item.figure.savefig(folder / f"{item.name}.svg", metadata={"Date": None})
         encoded = base64.b64encode((folder / f"{item.name}.svg").read_bytes()).decode("ascii")
         pictures.append(page.Picture(item.name, item.title, item.alt, f"data:image/svg+xml;base64,{encoded}"))
@@ -108,7 +108,7 @@ def _draw(findings: Findings, folder: Path) -> list[page.Picture]:
 
 def _watermark(figure: Figure) -> None:
     figure.text(
-        0.5, 0.5, "SYNTHETIC — NOT MEASURED", ha="center", va="center", rotation=25, fontsize=26,
+        0.5, 0.5, "SYNTHETIC — NOT MEASURED", ha="center", va="center", rotation=20, fontsize=20,
         color="#bb0000", alpha=0.25,
     )  # fmt: skip
 

@@ -6,11 +6,11 @@ from analysis.best_set import BestSet, blocks_for_difference
 from analysis.claims import TEXTS, Claim
 from analysis.comparison import GAIN, INCONCLUSIVE, LOSS, NO_DIFFERENCE, BestAgainstBest, Comparison
 from analysis.curves import Curve
-from analysis.drift import Drift, OddCell
-from analysis.intervals import BLOCKS_FOR_INTERVAL
+from analysis.drift import SENTINELS_FOR_CHANGE, Drift, OddCell
+from analysis.intervals import BLOCKS_FOR_INTERVAL, Interval
 from analysis.models import KNEE, ModelChoice
 from analysis.peak import PeakVerdict
-from analysis.wording import counts_text, place_text, ratio_text
+from analysis.wording import counts_text, place_text, plural, ratio_text
 
 TREND_LEVEL = 0.01
 
@@ -58,7 +58,8 @@ def verdict_words(verdict: str, blocks: int, blocks_needed: int | None, indiffer
     if verdict in (GAIN, LOSS):
         return verdict.upper()
     if blocks < BLOCKS_FOR_INTERVAL:
-        return f"{INCONCLUSIVE.upper()}, {blocks} blocks: an interval takes at least {BLOCKS_FOR_INTERVAL}"
+        have = plural(blocks, "block")
+        return f"{INCONCLUSIVE.upper()}, {have}: an interval takes at least {BLOCKS_FOR_INTERVAL}"
     return f"{INCONCLUSIVE.upper()}, about {blocks_needed} blocks would settle it"
 
 
@@ -79,7 +80,9 @@ def peak_line(peak: PeakVerdict) -> str:
     """Say whether a peak off the core count is real."""
     suspect = peak.suspect
     where = f"{place_text(suspect.host, suspect.cores, suspect.setting)}: {suspect.handler}"
-    return f"{where}: peak at {suspect.processes} processes: {peak.verdict}: {peak.reason}"
+    return (
+        f"{where}: peak at {plural(suspect.processes, 'process', 'processes')}: {peak.verdict}: {peak.reason}"
+    )
 
 
 def claim_line(claim: Claim) -> str:
@@ -104,7 +107,9 @@ def model_line(key: tuple[str, str, str], choice: ModelChoice) -> str:
     if choice.peak_low > choice.range[1]:
         return f"{text}; its peak lies beyond the counts measured: peak undefined"
     low = max(choice.peak_low, choice.range[0])
-    return f"{text}; it declines after a peak at {low:.1f} to {max(choice.peak_high, low):.1f} processes (95 %)"
+    return (
+        f"{text}; it declines after a peak at {low:.1f} to {max(choice.peak_high, low):.1f} processes (95 %)"
+    )
 
 
 def drift_lines(drift: Drift) -> list[str]:
@@ -115,6 +120,10 @@ def drift_lines(drift: Drift) -> list[str]:
         lines.append(
             f"{drift.host}: the sentinel's level changed {len(drift.change_orders)} time(s), before attempt"
             f" {', '.join(map(str, drift.change_orders))}; blocks outside the longest level: {blocks}"
+        )
+    elif 0 < drift.sentinels < SENTINELS_FOR_CHANGE:
+        lines.append(
+            f"{drift.host}: {plural(drift.sentinels, 'sentinel trial')}, too few to see a change of level"
         )
     elif drift.sentinels:
         lines.append(f"{drift.host}: no change of level in {drift.sentinels} sentinel trials")
@@ -127,12 +136,18 @@ def drift_lines(drift: Drift) -> list[str]:
         )
     pair = drift.same_against_same
     if pair is not None:
-        same = pair.low is None or pair.high is None or pair.low <= 0 <= pair.high
-        verdict = (
-            "as it should be" if same else "THE SAME CELL DIFFERS FROM ITSELF: distrust small differences"
+        lines.append(
+            f"{drift.host}: the same cell against itself (A/A): {ratio_text(pair)}{_same_text(pair)}"
         )
-        lines.append(f"{drift.host}: the same cell against itself (A/A): {ratio_text(pair)}: {verdict}")
     return lines
+
+
+def _same_text(pair: Interval) -> str:
+    if pair.low is None or pair.high is None:
+        return ""
+    if pair.low <= 0 <= pair.high:
+        return ": as it should be"
+    return ": THE SAME CELL DIFFERS FROM ITSELF, distrust differences of this size"
 
 
 def odd_line(cell: OddCell) -> str:

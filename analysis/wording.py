@@ -6,6 +6,11 @@ from analysis.intervals import Interval
 from analysis.tables import percent
 
 
+def plural(count: int, noun: str, nouns: str | None = None) -> str:
+    """Return ``1 block`` or ``2 blocks``."""
+    return f"{count} {noun if count == 1 else nouns or noun + 's'}"
+
+
 def signed(log_ratio: float) -> str:
     """Return a log ratio as ``+4.1 %``."""
     return f"{percent(log_ratio):+.1f} %"
@@ -13,8 +18,10 @@ def signed(log_ratio: float) -> str:
 
 def ratio_text(log_ratio: Interval) -> str:
     """Return a ratio with its interval, or without one below six blocks."""
+    if log_ratio.n == 0:
+        return "no pair of valid trials"
     if log_ratio.low is None or log_ratio.high is None:
-        return f"{signed(log_ratio.estimate)} (no interval: {log_ratio.n} blocks)"
+        return f"{signed(log_ratio.estimate)} (no interval: {plural(log_ratio.n, 'block')})"
     return f"{signed(log_ratio.estimate)} [{percent(log_ratio.low):+.1f}, {percent(log_ratio.high):+.1f}]"
 
 

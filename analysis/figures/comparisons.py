@@ -140,7 +140,7 @@ def forest_figure(rows: pd.DataFrame, indifference: float) -> Figure | None:
     """
     if rows.empty:
         return None
-    figure, grid = sheet(width=7.6, height=1.3 + 0.42 * len(rows))
+    figure, grid = sheet(width=7.6, height=1.5 + 0.42 * len(rows))
     axes = grid[0, 0]
     delta = 100 * indifference
     y = np.arange(len(rows))[::-1]
@@ -151,7 +151,5 @@ def forest_figure(rows: pd.DataFrame, indifference: float) -> Figure | None:
         axes.plot(rows["difference_percent"], y, "o", color="#0072B2")
         axes.set_yticks(y, [f"{r.host}: {r.handler}, {r.processes} processes" for r in rows.itertuples()])
         axes.set_ylim(-0.7, len(rows) - 0.3)
-        axes.set_xlabel(
-            f"suspected peak minus the best other count (%); grey: ±{delta:g} %; 95 % simultaneous"
-        )
+        axes.set_xlabel(f"minus the best other count (%)\n95 % simultaneous; grey: ±{delta:g} %")
     return figure

@@ -7,11 +7,19 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from analysis.drift import Drift
 from analysis.explanation import COUNTERS
-from analysis.figures.style import MUTED, RASTER_FROM, RC, legend_below, marks, sheet, whole_numbers
+from analysis.figures.style import (
+    MUTED,
+    RASTER_FROM,
+    RC,
+    from_zero,
+    legend_below,
+    marks,
+    sheet,
+    whole_numbers,
+)
 from analysis.models import ModelChoice
 
 
@@ -48,16 +56,18 @@ def counters_figure(counters: pd.DataFrame) -> Figure | None:
                         part["processes"], part[name], color=mark.colour, marker=mark.marker, markersize=4,
                         linestyle=mark.dashes, label=handler,
                     )  # fmt: skip
-                axes.set_ylim(bottom=0)
                 if column == 0:
-                    axes.set_ylabel(
-                        COUNTERS[name].replace(" (", "\n(").replace(" a request", "\na request"), fontsize=8
-                    )
+                    axes.set_ylabel(_two_lines(COUNTERS[name]), fontsize=8)
             grid[0, column].set_title(host)
             grid[-1, column].set_xlabel("processes")
             whole_numbers(grid[-1, column])
+        from_zero(grid)
         legend_below(figure, grid[0, 0])
     return figure
+
+
+def _two_lines(text: str) -> str:
+    return text.replace(" (", "\n(") if " (" in text else text.replace(" a request", "\na request")
 
 
 def order_figure(order: pd.DataFrame, drifts: dict[str, Drift]) -> Figure | None:
@@ -147,13 +157,11 @@ def latency_figure(latency: pd.DataFrame) -> Figure | None:
                         markersize=4.5, linestyle=mark.dashes, label=name,
                     )  # fmt: skip
                 axes.set_title(f"{host}: {handler}", fontsize=9.5)
-                axes.set_yscale("log")
-                axes.yaxis.set_major_formatter(ScalarFormatter())
-                axes.yaxis.set_minor_formatter(NullFormatter())
                 whole_numbers(axes)
-            row[0].set_ylabel("ms (log scale)")
+            row[0].set_ylabel("latency (ms)")
         for axes in grid[-1]:
             axes.set_xlabel(f"processes; closed loop, c = {concurrency}")
+        from_zero(grid)
         legend_below(figure, grid[0, 0])
     return figure
 
@@ -200,12 +208,12 @@ def model_figure(cells: pd.DataFrame, choices: dict[tuple[str, str], ModelChoice
                     n, miss, mark.marker, color=mark.colour, linestyle=mark.dashes, markersize=4
                 )
             grid[0, column].set_title(host)
-            grid[0, column].set_ylim(bottom=0)
             grid[1, column].axhline(0, color=MUTED, linewidth=1)
             grid[1, column].set_xlabel("processes")
             whole_numbers(grid[1, column])
         grid[0, 0].set_ylabel("goodput (requests/s)")
         grid[1, 0].set_ylabel("median over\nmodel (%)")
+        from_zero(grid[:1])
         _model_legend(figure, grid)
     return figure
 

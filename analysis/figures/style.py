@@ -71,6 +71,14 @@ def whole_numbers(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
 
 
+def from_zero(grid: Iterable[Any]) -> None:
+    """Let the y axes begin at 0; to be called when all panels are drawn, since it fixes the top as well."""
+    for row in grid:
+        for axes in row:
+            if axes.figure is not None:
+                axes.set_ylim(bottom=0, top=max(axes.get_ylim()[1], axes.dataLim.ymax * 1.05))
+
+
 def errorbars(axes: Axes, x: Any, low: Any, high: Any, *, mark: Mark, linewidth: float = 2) -> None:
     """Draw intervals; where a bound is missing, nothing is drawn."""
     x, low, high = (np.asarray(values, dtype=np.float64) for values in (x, low, high))

@@ -17,6 +17,7 @@ from analysis.figures.style import (
     RASTER_FROM,
     RC,
     errorbars,
+    from_zero,
     legend_below,
     marks,
     sheet,
@@ -164,6 +165,7 @@ def normalised_figure(cells: pd.DataFrame) -> Figure | None:
             axes.set_title(f"{host['host']}: {core_count(host['cores'])}")
         for axes in list(grid.flat)[len(order) :]:
             axes.remove()
+        from_zero(grid)
         _outer_labels(grid, "processes / cores (log scale)", "speed / own reference cell")
         legend_below(figure, grid[0, 0])
     return figure
@@ -181,7 +183,6 @@ def _normalised_panel(axes: Axes, cells: pd.DataFrame) -> None:
         )  # fmt: skip
         errorbars(axes, x, own["relative_low"], own["relative_high"], mark=mark, linewidth=1.5)
     _powers_of_two(axes)
-    axes.set_ylim(bottom=0)
 
 
 def _powers_of_two(axes: Axes) -> None:
@@ -235,8 +236,8 @@ def per_core_figure(cells: pd.DataFrame) -> Figure | None:
             axes.axvline(1, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
             axes.axhline(1, color=MUTED, linewidth=1)
             _powers_of_two(axes)
-            axes.set_ylim(bottom=0)
             axes.set_title(handler)
+        from_zero(grid)
         _outer_labels(grid, "processes / cores (log scale)", "speed-up over 1 process, per core")
         legend_below(figure, grid[0, 0])
     return figure

@@ -43,6 +43,7 @@ class Recipe:
     lighttpd: str = "1.4.79"
     duplicates: bool = True
     shift_at_block: int | None = None
+    cheap_at: int | None = None
     extra_meta: dict[str, Any] = field(default_factory=dict)
     speed: Callable[[int, str, int], float] = knee_then_decline
     speed_of_cell: Callable[[int, dict[str, Any]], float] | None = None
@@ -195,12 +196,15 @@ def _attempts(
     recipe: Recipe, trial: dict[str, Any], number: int, rng: np.random.Generator
 ) -> Iterator[dict[str, Any]]:
     bad = rng.random() < recipe.invalid_share
+    cost = 0.2 if trial["cell"]["processes"] == recipe.cheap_at else 1.0
     rps = _true_rps(recipe, trial) * float(np.exp(rng.normal(0, recipe.noise)))
     for attempt, valid in enumerate([False, True] if bad else [True], start=1):
-        yield _attempt(trial, number, attempt, rps if valid else rps * 1.6, valid=valid)
+        yield _attempt(trial, number, attempt, rps if valid else rps * 1.6, valid=valid, cost=cost)
 
 
-def _attempt(trial: dict[str, Any], number: int, attempt: int, rps: float, *, valid: bool) -> dict[str, Any]:
+def _attempt(
+    trial: dict[str, Any], number: int, attempt: int, rps: float, *, valid: bool, cost: float
+) -> dict[str, Any]:
     started = START + timedelta(seconds=8.0 * number + attempt)
     cell = {key: trial[key] for key in ("trial", "host", "block", "position", "role", "cell")}
     return {
@@ -214,21 +218,21 @@ def _attempt(trial: dict[str, Any], number: int, attempt: int, rps: float, *, va
         "started_at": started.isoformat().replace("+00:00", "Z"),
         "wall_s": 7.7,
         "overhead_s": 0.7,
-        "result": _result(trial, attempt, rps, valid=valid),
+        "result": _result(trial, attempt, rps, valid=valid, cost=cost),
         "raw": f"raw/{trial['trial']}/{attempt}",
     }
 
 
-def _result(trial: dict[str, Any], attempt: int, rps: float, *, valid: bool) -> dict[str, Any]:
+def _result(trial: dict[str, Any], attempt: int, rps: float, *, valid: bool, cost: float) -> dict[str, Any]:
     cell = trial["cell"]
     requests = int(rps * 5)
     mean_ms = 1000 * cell["concurrency"] / rps
     process_group = {
-        "cpu_user_s": 0.00045 * requests,
+        "cpu_user_s": 0.00045 * cost * requests,
         "cpu_sys_s": 0.00015 * requests,
-        "ctx_voluntary": int(requests * 2.1),
-        "ctx_involuntary": int(requests * 0.05 * max(cell["processes"], 1)),
-        "run_queue_wait_s": 0.0001 * requests * max(cell["processes"], 1),
+        "ctx_voluntary": int(requests * cost * 2.1),
+        "ctx_involuntary": int(requests * cost * 0.05 * max(cell["processes"], 1)),
+        "run_queue_wait_s": 0.0001 * cost * requests * max(cell["processes"], 1),
         "rss_bytes": 14_000_000 * max(cell["processes"], 1),
         "threads": 6 * max(cell["processes"], 1),
         "processes": cell["processes"],
