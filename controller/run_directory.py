@@ -157,12 +157,11 @@ def create_run(
     """
     experiment = file.experiment
     schedule = schedule_document(experiment.design.seed, trials)
-    results.mkdir(parents=True, exist_ok=True)
     run_id = _free_name(results, f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{experiment.name}")
     hidden = results / f".{run_id}.new"
-    (hidden / "hosts").mkdir(parents=True)
-    (hidden / "raw").mkdir()
     try:
+        (hidden / "hosts").mkdir(parents=True)
+        (hidden / "raw").mkdir()
         for host, document in facts.items():
             write_json(hidden / "hosts" / f"{host}.json", document)
         write_json(hidden / "schedule.json", schedule)

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
+import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -137,3 +141,33 @@ def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
 @pytest.fixture
 def one_host(fleet: Fleet) -> StandinHost:
     return fleet.add("web1")
+
+
+@dataclass
+class SmallDisk:
+    """A file system of a few megabytes that a test may fill."""
+
+    path: Path
+
+    def fill(self) -> None:
+        with (self.path / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(b"x" * 4096)
+
+    def free(self) -> None:
+        (self.path / "filler").unlink()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"no small file system can be mounted here: {mounted.stderr.decode().strip()}")
+    yield SmallDisk(disk)
+    subprocess.run(["umount", str(disk)], check=True)

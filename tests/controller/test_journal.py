@@ -1,11 +1,9 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,39 +89,13 @@ def test_threads_never_mix_their_records(tmp_path: Path) -> None:
     assert {r["trial"] for r in read_journal(path).records} == {f"t{n}" for n in range(40)}
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)], capture_output=True, check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"no small file system can be mounted here: {mounted.stderr.decode().strip()}")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    filler = disk / "filler"
-    with filler.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(b"x" * 4096)
-        except OSError:
-            pass
-    return filler
-
-
 def test_on_a_full_disk_the_record_at_hand_is_saved_and_the_run_stops_with_one_message(
     small_disk: Path,
 ) -> None:
-    path = small_disk / "journal.jsonl"
+    path = small_disk.path / "journal.jsonl"
     journal = Journal(path)
     journal.append(record(0))
-    filler = fill(small_disk)
+    small_disk.fill()
     with pytest.raises(
         DiskFull, match=r"No space left.*records are safe on disk.*room kept for it.*free some space"
     ):
@@ -133,16 +105,16 @@ def test_on_a_full_disk_the_record_at_hand_is_saved_and_the_run_stops_with_one_m
     numbers = [int(str(r["trial"])[1:]) for r in read_journal(path).records]
     assert numbers == list(range(len(numbers)))
     assert len(numbers) >= 2
-    filler.unlink()
+    small_disk.free()
     with Journal(path) as again:
         again.append(record(len(numbers)))
         assert "repair" not in {r["kind"] for r in again.records}
 
 
-def test_a_run_that_finds_no_room_does_not_begin(small_disk: Path) -> None:
-    fill(small_disk)
+def test_a_run_that_finds_no_room_does_not_begin(small_disk: Any) -> None:
+    small_disk.fill()
     with pytest.raises(JournalError, match="no room for 1 MiB"):
-        Journal(small_disk / "journal.jsonl")
+        Journal(small_disk.path / "journal.jsonl")
 
 
 def test_a_journal_line_is_json_on_one_line(tmp_path: Path) -> None:

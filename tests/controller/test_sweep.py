@@ -12,9 +12,9 @@ import pytest
 from controller import sweep as sweep_module
 from controller import trial as trial_module
 from controller.catalogue import load_catalogue
-from controller.errors import RunRefused
+from controller.errors import JournalError, RunRefused
 from controller.experiment import read_experiment
-from controller.journal import attempts, read_journal
+from controller.journal import DiskFull, attempts, read_journal
 from controller.runs import Outcome, resume_run, start_run
 
 
@@ -251,3 +251,37 @@ def test_ctrl_c_stops_the_agent_and_records_the_interruption(fleet: Any, one_hos
     last = json.loads((run_directory / "journal.jsonl").read_text().splitlines()[-1])
     assert last["failure"]["kind"] == "interrupted"
     assert f"resume {run_directory.name}" in text.getvalue()
+
+
+def test_a_full_disk_stops_the_run_and_loses_nothing(fleet: Any, one_host: Any, small_disk: Any) -> None:
+    fleet.results_name = str(small_disk.path / "results")
+    one_host.behave(delay_s=0.2)
+    workplace, text = fleet.workplace()
+    experiment = read_experiment(fleet.experiment(blocks=1), load_catalogue())
+
+    def fill() -> None:
+        while len(one_host.trials_run()) < 3:
+            time.sleep(0.01)
+        small_disk.fill()
+
+    thread = threading.Thread(target=fill)
+    thread.start()
+    with pytest.raises(DiskFull, match=r"No space left on device; \d records are safe.*free some space"):
+        start_run(workplace, experiment, None, "x")
+    thread.join()
+    assert "go on with: " in text.getvalue()
+    (run_directory,) = fleet.results.iterdir()
+    content = read_journal(run_directory / "journal.jsonl")
+    measured = len(one_host.trials_run())
+    assert len(content.records) == measured >= 3
+    small_disk.free()
+    outcome = resume_run(fleet.workplace()[0], None, False)
+    assert outcome.complete
+    assert len(one_host.trials_run()) == len(outcome.run.schedule())
+
+
+def test_a_results_directory_that_cannot_be_written_is_one_message(fleet: Any, one_host: Any) -> None:
+    fleet.results.write_text("a file is in the way")
+    with pytest.raises(JournalError, match=r"the run cannot be written .*nothing was measured"):
+        run(fleet, fleet.experiment())
+    assert one_host.trials_run() == []
