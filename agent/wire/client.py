@@ -215,7 +215,7 @@ class _Drive:
         conversation = lane.conversation
         found = conversation.ended()
         if found is None:
-            self._closed_by_responder += 1
+            self._closed_by_responder += self._running
             self._drop(lane)
             self._begin(lane, self._all_ids)
         elif lane.answered_ns and conversation.untouched and self._begun_since_last_answer(lane):

@@ -26,6 +26,8 @@ enum { MAGIC, DONE, IN_FLIGHT, PEAK, ANSWERS, VOLUNTARY, INVOLUNTARY, NUMBERS };
 
 static uint64_t private_numbers[NUMBERS];
 static volatile uint64_t *numbers = private_numbers;
+static volatile sig_atomic_t stopping;
+static FCGX_Request request;
 
 static void die(const char *what, const char *name)
 {
@@ -33,33 +35,38 @@ static void die(const char *what, const char *name)
     exit(1);
 }
 
-/* Connections that wait in the queue are still handed out after this; then accept fails and main leaves. */
+/* Connections that wait in the queue are still handed out after this; then accept fails and main leaves. A connection
+ * that stands open gives what has been sent on it and then ends; no system call is interrupted, so no request is lost.
+ */
 static void on_stop(int number)
 {
-    int kept = errno;
+    int before = errno;
     (void)number;
+    stopping = 1;
     shutdown(0, SHUT_RD);
-    errno = kept;
+    if (request.ipcFd >= 0 && numbers[IN_FLIGHT] == 0)
+        shutdown(request.ipcFd, SHUT_RD);
+    errno = before;
 }
 
 static void on_ask(int number)
 {
     struct rusage usage;
-    int kept = errno;
+    int before = errno;
     (void)number;
     getrusage(RUSAGE_SELF, &usage);
     numbers[VOLUNTARY] = (uint64_t)usage.ru_nvcsw;
     numbers[INVOLUNTARY] = (uint64_t)usage.ru_nivcsw;
     numbers[ANSWERS]++;
-    errno = kept;
+    errno = before;
 }
 
-static void handle(int number, void (*handler)(int), int flags)
+static void handle(int number, void (*handler)(int))
 {
     struct sigaction action;
     memset(&action, 0, sizeof action);
     action.sa_handler = handler;
-    action.sa_flags = flags;
+    action.sa_flags = SA_RESTART;
     sigemptyset(&action.sa_mask);
     if (sigaction(number, &action, NULL) < 0)
         die("cannot handle", "a signal");
@@ -119,7 +126,6 @@ static void skip_body(FCGX_Stream *in)
 int main(int count, char **arguments)
 {
     const char *stats = getenv("FCGI_SWEEP_STATS");
-    FCGX_Request request;
     char *response;
     int length;
 
@@ -131,25 +137,22 @@ int main(int count, char **arguments)
     private_numbers[MAGIC] = 0x46435357;
     if (stats != NULL && *stats != '\0')
         share_numbers(stats);
-    if (FCGX_Init() != 0 || FCGX_InitRequest(&request, 0, FCGI_FAIL_ACCEPT_ON_INTR) != 0) {
+    if (FCGX_Init() != 0 || FCGX_InitRequest(&request, 0, 0) != 0) {
         fprintf(stderr, "limit: libfcgi cannot be set up\n");
         return 1;
     }
-    handle(SIGTERM, on_stop, 0);
-    handle(SIGINT, on_stop, 0);
-    handle(SIGUSR1, on_ask, SA_RESTART);
-    for (;;) {
-        if (FCGX_Accept_r(&request) < 0) {
-            if (errno == EINTR)
-                continue;
-            break;
-        }
+    handle(SIGTERM, on_stop);
+    handle(SIGINT, on_stop);
+    handle(SIGUSR1, on_ask);
+    while (FCGX_Accept_r(&request) >= 0) {
         numbers[IN_FLIGHT] = numbers[PEAK] = 1;
         skip_body(request.in);
         FCGX_PutStr(response, length, request.out);
         numbers[IN_FLIGHT] = 0;
         numbers[DONE]++;
         FCGX_Finish_r(&request);
+        if (stopping)
+            FCGX_Free(&request, 1);
     }
     free(response);
     return 0;
