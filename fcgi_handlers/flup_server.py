@@ -22,7 +22,12 @@ from fcgi_handlers.workload import Workload
 warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"flup\.")
 
 from flup.server.fcgi import WSGIServer  # noqa: E402
-from flup.server.fcgi_base import FCGI_REQUEST_COMPLETE, FCGI_RESPONDER, FCGI_UNKNOWN_ROLE  # noqa: E402
+from flup.server.fcgi_base import (  # noqa: E402
+    FCGI_REQUEST_COMPLETE,
+    FCGI_RESPONDER,
+    FCGI_UNKNOWN_ROLE,
+    Connection,
+)
 
 # How long a stopping process waits for requests in work, and for connections that have sent none.
 WORK_GRACE_S = 5.0
@@ -43,7 +48,7 @@ class CountedHandler:
         done = 0
         self.counters.enter()
         try:
-            req.stdout.write(self.workload.answer(req.stdin))
+            req.stdout.write(self.workload.respond(req.stdin))
             done = 1
         finally:
             self.counters.leave(done)
@@ -54,11 +59,34 @@ class CountedHandler:
         req.stdout.write(b"Status: 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n")
 
 
+class ClosingConnection(Connection):  # type: ignore[misc]
+    """A connection that is closed when it has run, however it ended.
+
+    As published, a peer that goes before its answer leaves the descriptor open until the garbage collector
+    finds it, and takes the single-threaded server down with it.
+    """
+
+    def run(self) -> None:
+        """Serve the connection to its end."""
+        try:
+            super().run()
+        except OSError:
+            return  # The peer is gone: there is nobody left to tell.
+        finally:
+            self._requests.clear()
+            self._sock.close()
+
+
 class StoppableSocket:
     """The part of the accept loop's owner that ends it: see the module's text."""
 
     _listener: Optional[socket.socket] = None
     _stopping = False
+
+    def _setupSocket(self) -> socket.socket:
+        listener: socket.socket = super()._setupSocket()  # type: ignore[misc]
+        self._listener = listener
+        return listener
 
     def _intHandler(self, signum: int, frame: Optional[FrameType]) -> None:
         self._stopping = True
@@ -73,7 +101,7 @@ class StoppableSocket:
 
 
 class ThreadedServer(StoppableSocket, CountedHandler, WSGIServer):  # type: ignore[misc]
-    """flup's threaded server, as it is, around a workload.
+    """flup's threaded server around a workload.
 
     Parameters
     ----------
@@ -85,13 +113,10 @@ class ThreadedServer(StoppableSocket, CountedHandler, WSGIServer):  # type: igno
 
     def __init__(self, workload: Workload, counters: Counters, multiplexed: bool) -> None:
         super().__init__(application=None, multiplexed=multiplexed)
+        if not multiplexed:
+            self._jobClass = ClosingConnection
         self.workload = workload
         self.counters = counters
-
-    def _setupSocket(self) -> socket.socket:
-        listener: socket.socket = super()._setupSocket()
-        self._listener = listener
-        return listener
 
     def run(self) -> None:
         """Serve until SIGTERM, SIGINT or SIGHUP, then finish what has begun."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from types import ModuleType
 
 import fcgi_handlers.models
 import fcgi_handlers.workloads
 from fcgi_handlers.model import Model
 from fcgi_handlers.workload import Workload
+
+_WORKLOAD = re.compile(r"([a-z0-9-]+)(?:\(([0-9]+(?:,[0-9]+)*)\))?")
 
 
 class UnknownName(ValueError):
@@ -50,12 +53,21 @@ def load_model(name: str) -> Model:
 
 
 def load_workload(name: str) -> Workload:
-    """Return the workload called `name`.
+    """Return the workload called `name`, with or without parameters: `hello`, `cpu`, `cpu(500)`.
 
     Raises
     ------
     UnknownName
-        There is none; the message lists those that exist.
+        There is none, or its parameters are others; the message says what there is.
     """
-    workload: Workload = _load(fcgi_handlers.workloads, "workload", name).build()
+    found = _WORKLOAD.fullmatch(name)
+    if found is None:
+        raise UnknownName(f"{name!r} is no workload; write a name, or a name and numbers as in cpu(500)")
+    module = _load(fcgi_handlers.workloads, "workload", found.group(1))
+    values = [int(each) for each in (found.group(2) or "").split(",") if each]
+    parameters: tuple[str, ...] = module.PARAMETERS
+    if values and len(values) != len(parameters):
+        wanted = f"{found.group(1)}({','.join(parameters)})" if parameters else f"{found.group(1)} alone"
+        raise UnknownName(f"{name!r} has {len(values)} parameters; write {wanted}")
+    workload: Workload = module.build(*values)
     return workload

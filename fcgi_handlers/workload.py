@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Callable, NamedTuple, Protocol
+import time
+from typing import Callable, NamedTuple, Optional, Protocol
 
 
 class Stdin(Protocol):
@@ -25,12 +26,24 @@ class Workload(NamedTuple):
         The body of every response.
     answer
         Turns a request body into a whole response, headers included.
+    wait_s
+        How long a request waits for something outside the process; no processor time is spent on it.
+    begin
+        What a process does once, before it serves.
     """
 
     name: str
     url_path: str
     body: bytes
     answer: Callable[[Stdin], bytes]
+    wait_s: float = 0.0
+    begin: Optional[Callable[[], None]] = None
+
+    def respond(self, stdin: Stdin) -> bytes:
+        """Wait as long as a request waits, and answer it."""
+        if self.wait_s:
+            time.sleep(self.wait_s)
+        return self.answer(stdin)
 
     @property
     def sha256(self) -> str:
@@ -38,6 +51,18 @@ class Workload(NamedTuple):
         import hashlib  # noqa: PLC0415 - a process that serves needs no OpenSSL
 
         return hashlib.sha256(self.body).hexdigest()
+
+
+def parameterised(name: str, *values: int) -> str:
+    """Return the full name of a workload, as `cpu(500)`; it is its path, too."""
+    return f"{name}({','.join(map(str, values))})"
+
+
+def spin(cpu_s: float) -> None:
+    """Use `cpu_s` seconds of this thread's processor time."""
+    until_s = time.thread_time() + cpu_s
+    while time.thread_time() < until_s:
+        pass
 
 
 def response(body: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fcgi_handlers.workload import Stdin, Workload, response, text
 
+PARAMETERS = ()
 BODY = text(1024)
 RESPONSE = response(BODY)
 

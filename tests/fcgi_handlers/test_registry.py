@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -17,7 +19,8 @@ def test_models_are_the_modules_of_their_package() -> None:
 def test_every_model_and_workload_loads_and_describes_itself() -> None:
     described = describe()
     assert [model["name"] for model in described["models"]] == registry.model_names()
-    assert [workload["name"] for workload in described["workloads"]] == registry.workload_names()
+    names = [str(workload["name"]).partition("(")[0] for workload in described["workloads"]]
+    assert names == registry.workload_names()
     assert all(model["summary"] for model in described["models"])
 
 
@@ -25,6 +28,35 @@ def test_hello_is_the_same_1024_bytes_everywhere() -> None:
     hello = registry.load_workload("hello")
     assert len(hello.body) == 1024
     assert hello.sha256 == "51a208aff3b4b30384eee8917b17c6a481bc17c7cfa3346fcd8d661ea6b73c0d"
+
+
+@pytest.mark.parametrize("name", ["cpu(250)", "wait(3)", "mixed(100,2)", "body(2000000)", "startup(7)"])
+def test_a_workload_with_parameters_is_named_and_served_under_its_full_name(name: str) -> None:
+    workload = registry.load_workload(name)
+    assert (workload.name, workload.url_path) == (name, f"/{name}")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("cpu(1,2)", "'cpu(1,2)' has 2 parameters; write cpu(us)"),
+        ("hello(3)", "'hello(3)' has 1 parameters; write hello alone"),
+        ("cpu(-1)", "is no workload; write a name"),
+        ("cpu[5]", "is no workload; write a name"),
+        ("cup(5)", "no workload is called 'cup'; there are: body, cpu, "),
+    ],
+)
+def test_wrong_parameters_are_explained(name: str, said: str) -> None:
+    with pytest.raises(registry.UnknownName) as caught:
+        registry.load_workload(name)
+    assert said in str(caught.value)
+
+
+def test_processor_time_and_waits_are_what_the_name_says() -> None:
+    began_s, began_cpu_s = time.monotonic(), time.thread_time()
+    registry.load_workload("mixed(20000,50)").respond(io.BytesIO())
+    assert time.thread_time() - began_cpu_s >= 0.020
+    assert time.monotonic() - began_s >= 0.070
 
 
 def test_unknown_names_list_those_that_exist(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,66 @@
+"""flup's single-threaded server: one connection, one request at a time."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from types import FrameType
+from typing import Optional
+
+from fcgi_handlers.counters import Counters
+from fcgi_handlers.flup_server import IDLE_GRACE_S, ClosingConnection, CountedHandler, StoppableSocket
+from fcgi_handlers.model import Model
+from fcgi_handlers.workload import Workload
+
+from flup.server.fcgi_single import WSGIServer  # isort: skip
+
+
+class SerialServer(StoppableSocket, CountedHandler, WSGIServer):  # type: ignore[misc]
+    """flup's single-threaded server around a workload.
+
+    A connection that is kept open but idle holds the server, as its model has it; when told to stop, the
+    server leaves it.
+    """
+
+    def __init__(self, workload: Workload, counters: Counters) -> None:
+        super().__init__(application=None)
+        self._jobClass = ClosingConnection
+        self.workload = workload
+        self.counters = counters
+
+    def _intHandler(self, signum: int, frame: Optional[FrameType]) -> None:
+        super()._intHandler(signum, frame)
+        threading.Thread(target=self._leave_idle_connection, daemon=True).start()
+
+    _hupHandler = _intHandler
+
+    def _leave_idle_connection(self) -> None:
+        """End the process when the connection that holds the server has had no request for a while."""
+        idle_since_s = time.monotonic()
+        while time.monotonic() - idle_since_s < IDLE_GRACE_S:
+            time.sleep(IDLE_GRACE_S / 10)
+            if self.counters.in_flight:
+                idle_since_s = time.monotonic()
+        os._exit(0)
+
+    def run(self) -> None:
+        """Serve until SIGTERM, SIGINT or SIGHUP, then finish what has begun."""
+        try:
+            super().run()
+        except OSError as error:
+            if not self.is_end_of_queue(error):
+                raise
+
+
+def serve(workload: Workload, counters: Counters) -> None:
+    """Serve one request at a time."""
+    SerialServer(workload, counters).run()
+
+
+MODEL = Model(
+    summary="one request at a time, no threads (flup)",
+    serve=serve,
+    peak_in_process=1,
+    multiplexes=False,
+)
