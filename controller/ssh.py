@@ -7,6 +7,7 @@ step has a time limit; a dead connection is noticed; jump hosts are explicit.
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import time
 from dataclasses import dataclass, replace
@@ -34,6 +35,10 @@ class Timeouts:
 
 
 TIMEOUTS = Timeouts()
+
+# paramiko logs tracebacks of what it also raises; what it raises is told here, in one line
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+logging.getLogger("paramiko").propagate = False
 
 
 def connect(host: Host, timeouts: Timeouts = TIMEOUTS) -> Any:
@@ -159,6 +164,8 @@ def _why_not(host: Host, error: Exception) -> str | None:
         )
     if isinstance(error, paramiko.SSHException | EOFError | OSError):
         detail = str(error) or type(error).__name__
+        if "No existing session" in detail or "banner" in detail:  # paramiko's words for silence
+            detail = "sshd does not say a word; the host may be frozen"
         return f"no ssh connection to {where}: {detail}; is the host up and sshd running?"
     return None
 
