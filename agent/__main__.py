@@ -37,24 +37,24 @@ def main(arguments: list[str]) -> int:
     """Run one command. Return 0 for success, 1 for a failure that was reported, 2 for bad arguments."""
     if arguments[:1] in (["wire-probe"], ["wire-load"]):
         return _wire(arguments[0], arguments[1:])
+    command, rest = arguments[:1], arguments[1:]
     prefix = default_prefix()
-    if len(arguments) == 3 and arguments[1] == "--prefix":
-        prefix = Path(arguments[2]).expanduser().resolve()
-        arguments = arguments[:1]
-    if arguments == ["facts"]:
-        return _facts(prefix)
-    if arguments == ["trial"]:
+    if rest[:1] == ["--prefix"] and len(rest) > 1:
+        prefix, rest = Path(rest[1]).expanduser().resolve(), rest[2:]
+    if command == ["facts"]:
+        return _facts(prefix, rest)
+    if command == ["trial"] and not rest:
         return _trial()
-    if arguments == ["clean"]:
+    if command == ["clean"] and not rest:
         return _clean(prefix)
     print(USAGE, file=sys.stderr)
     return 2
 
 
-def _facts(prefix: Path) -> int:
+def _facts(prefix: Path, workloads: list[str]) -> int:
     from agent import facts
 
-    say(facts.gather(prefix))
+    say(facts.gather(prefix, workloads))
     return 0
 
 

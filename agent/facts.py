@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import time
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -30,12 +31,15 @@ _SYSCTLS = (
 _DESCRIBE_TIMEOUT_S = 20.0
 
 
-def gather(prefix: Path) -> Facts:
-    """Return the facts of this host; what it does not say is None."""
+def gather(prefix: Path, workloads: Sequence[str] = ()) -> Facts:
+    """Return the facts of this host; what it does not say is None.
+
+    `workloads` are described besides those without parameters: `cpu(500)`.
+    """
     model, _ = procfs.parse_cpuinfo((procfs.PROC / "cpuinfo").read_text())
     cpus = tuple(sorted(os.sched_getaffinity(0)))
     found = manifest.read(prefix)
-    described = describe_handlers(found)
+    described = describe_handlers(found, workloads)
     uname = platform.uname()
     return Facts(
         hostname=uname.node,
@@ -68,13 +72,15 @@ def gather(prefix: Path) -> Facts:
     )
 
 
-def describe_handlers(found: Optional[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+def describe_handlers(
+    found: Optional[dict[str, Any]], workloads: Sequence[str] = ()
+) -> dict[str, list[dict[str, Any]]]:
     """Ask the provisioned handlers what they promise; empty where there are none or they cannot answer."""
     nothing: dict[str, list[dict[str, Any]]] = {"models": [], "workloads": []}
     if found is None:
         return nothing
     try:
-        command, environment = manifest.handlers_command(found, "describe")
+        command, environment = manifest.handlers_command(found, "describe", *workloads)
         answer = subprocess.run(
             command,
             env={**os.environ, **environment},

@@ -11,14 +11,19 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 
 from fcgi_handlers import counters, registry
 
-USAGE = "usage: python -m fcgi_handlers MODEL WORKLOAD | describe | body WORKLOAD"
+USAGE = "usage: python -m fcgi_handlers MODEL WORKLOAD | describe [WORKLOAD ...] | body WORKLOAD"
 
 
-def describe() -> dict[str, list[dict[str, object]]]:
-    """Return what this package offers: each model's promises, each workload's response."""
+def describe(asked: Sequence[str] = ()) -> dict[str, list[dict[str, object]]]:
+    """Return what this package offers: each model's promises, each workload's response.
+
+    Workloads are described with their defaults under their bare names, and those in `asked` under the names
+    given there, such as `cpu(500)`.
+    """
     models: list[dict[str, object]] = []
     for name in registry.model_names():
         model = registry.load_model(name)
@@ -31,11 +36,11 @@ def describe() -> dict[str, list[dict[str, object]]]:
             }
         )
     workloads: list[dict[str, object]] = []
-    for name in registry.workload_names():
+    for name in dict.fromkeys([*registry.workload_names(), *asked]):
         workload = registry.load_workload(name)
         workloads.append(
             {
-                "name": workload.name,
+                "name": name,
                 "url_path": workload.url_path,
                 "bytes": len(workload.body),
                 "sha256": workload.sha256,
@@ -59,14 +64,14 @@ def serve(model_name: str, workload_name: str) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run one command; return the exit status (2: bad arguments)."""
-    if len(arguments) not in (1, 2) or (len(arguments) == 1 and arguments != ["describe"]):
+    if arguments[:1] != ["describe"] and len(arguments) != 2:
         print(USAGE, file=sys.stderr)
         return 2
     try:
-        if arguments == ["describe"]:
+        if arguments[0] == "describe":
             import json  # noqa: PLC0415 - a process that serves has no use for it
 
-            print(json.dumps(describe()))
+            print(json.dumps(describe(arguments[1:])))
         elif arguments[0] == "body":
             sys.stdout.buffer.write(registry.load_workload(arguments[1]).body)
         else:

@@ -19,9 +19,14 @@ def test_models_are_the_modules_of_their_package() -> None:
 def test_every_model_and_workload_loads_and_describes_itself() -> None:
     described = describe()
     assert [model["name"] for model in described["models"]] == registry.model_names()
-    names = [str(workload["name"]).partition("(")[0] for workload in described["workloads"]]
-    assert names == registry.workload_names()
+    assert [workload["name"] for workload in described["workloads"]] == registry.workload_names()
     assert all(model["summary"] for model in described["models"])
+
+
+def test_workloads_with_parameters_are_described_when_asked() -> None:
+    *_, first, second = describe(["cpu(250)", "body(10)", "hello"])["workloads"]
+    assert (first["name"], first["url_path"]) == ("cpu(250)", "/cpu(250)")
+    assert (second["name"], second["bytes"]) == ("body(10)", 10)
 
 
 def test_hello_is_the_same_1024_bytes_everywhere() -> None:
