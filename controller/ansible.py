@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -145,8 +146,13 @@ def run_playbook(
         return PlaybookResult(
             runner.status,
             _summaries(stats, reasons),
-            runner.stdout.read() if not stats else "",
+            "" if stats else _output(runner),
         )
+
+
+def _output(runner: Any) -> str:
+    with contextlib.closing(runner.stdout) as stdout:
+        return str(stdout.read())
 
 
 def _configuration(project: Path) -> dict[str, str]:

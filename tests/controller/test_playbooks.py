@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from controller.ansible import run_playbook
+
+PLAYBOOK = """\
+- name: Try hosts
+  hosts: all
+  gather_facts: false
+  tasks:
+    - name: Do nothing
+      ansible.builtin.command: "true"
+      changed_when: true
+    - name: Look at the disk
+      ansible.builtin.fail: {msg: the disk is full}
+      when: inventory_hostname == "full"
+"""
+
+
+def test_the_summary_names_each_host_and_what_failed(tmp_path: Path) -> None:
+    (tmp_path / "try.yml").write_text(PLAYBOOK)
+    local = f"{{ansible_connection: local, ansible_python_interpreter: {sys.executable}}}"
+    (tmp_path / "inventory.yml").write_text(
+        f"all: {{hosts: {{good: {local}, full: {local}, "
+        "dark: {ansible_host: 127.0.0.1, ansible_port: 9}}}\n"
+    )
+    tasks: list[str] = []
+
+    def tell(event: Mapping[str, Any]) -> None:
+        if event["event"] == "playbook_on_task_start":
+            tasks.append(event["event_data"]["task"])
+
+    result = run_playbook(tmp_path / "try.yml", tmp_path / "inventory.yml", "all", tell)
+    assert set(result.hosts) == {"good", "full", "dark"}
+    assert result.hosts["good"].good
+    assert result.hosts["good"].changed == 1
+    assert (result.hosts["full"].failed, result.hosts["full"].reason) == (
+        1,
+        "Look at the disk: the disk is full",
+    )
+    assert result.hosts["dark"].unreachable
+    assert "Connection refused" in result.hosts["dark"].reason
+    assert tasks == ["Do nothing", "Look at the disk"]
+
+
+def test_a_playbook_that_ansible_cannot_read_has_no_hosts_but_an_output(tmp_path: Path) -> None:
+    (tmp_path / "broken.yml").write_text("- hosts: [\n")
+    (tmp_path / "inventory.yml").write_text("all: {hosts: {good: {ansible_connection: local}}}\n")
+    result = run_playbook(tmp_path / "broken.yml", tmp_path / "inventory.yml", "all", lambda event: None)
+    assert result.hosts == {}
+    assert result.status == "failed"
+    assert "broken.yml" in result.output
