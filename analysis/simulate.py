@@ -64,6 +64,13 @@ def sweep(rng: np.random.Generator, blocks: int, counts: int = COUNTS, noise: fl
     return rng.normal(0, noise, (blocks, counts)) + rng.normal(0, noise, (blocks, 1))
 
 
+def pair(rng: np.random.Generator, blocks: int) -> tuple[FloatArray, FloatArray]:
+    """Return two handlers measured in the same blocks: what a block does, it does to both."""
+    common = rng.normal(0, NOISE, (blocks, 1))
+    first, second = (common + rng.normal(0, NOISE, (blocks, COUNTS)) for _ in range(2))
+    return first, second
+
+
 def _rng(name: str) -> np.random.Generator:
     return np.random.default_rng([SEED, *name.encode()])
 
@@ -86,9 +93,7 @@ def false_difference_at_counts(sweeps: int, blocks: int) -> dict[str, int]:
     rng = _rng(f"at counts {blocks}")
     hits = {GAIN: 0, LOSS: 0}
     for _ in range(sweeps):
-        rows = ratios_at_counts(
-            list(range(COUNTS)), sweep(rng, blocks), sweep(rng, blocks), INDIFFERENCE, resamples=50
-        )
+        rows = ratios_at_counts(list(range(COUNTS)), *pair(rng, blocks), INDIFFERENCE, resamples=50)
         for kind in hits:
             hits[kind] += any(row.verdict == kind for row in rows)
     return hits
@@ -99,9 +104,9 @@ def gain_at_count(sweeps: int, blocks: int, lead: float) -> int:
     rng = _rng(f"gain {blocks} {lead}")
     hits = 0
     for _ in range(sweeps):
-        first = sweep(rng, blocks)
+        first, second = pair(rng, blocks)
         first[:, 3] += np.log1p(lead)
-        rows = ratios_at_counts(list(range(COUNTS)), first, sweep(rng, blocks), INDIFFERENCE, resamples=50)
+        rows = ratios_at_counts(list(range(COUNTS)), first, second, INDIFFERENCE, resamples=50)
         hits += rows[3].verdict == GAIN
     return hits
 
@@ -133,7 +138,8 @@ def best_against_best_verdicts(sweeps: int, blocks: int, shape: str, lead: float
     make_first, make_second = SHAPES[shape]
     verdicts: dict[str, int] = {}
     for _ in range(sweeps):
-        first, second = make_first(sweep(rng, blocks)), make_second(sweep(rng, blocks))
+        first, second = pair(rng, blocks)
+        first, second = make_first(first), make_second(second)
         found = best_against_best(list(range(COUNTS)), first + np.log1p(lead), second, INDIFFERENCE, 400)
         if found is not None:
             verdicts[found.verdict] = verdicts.get(found.verdict, 0) + 1

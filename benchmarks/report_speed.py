@@ -1,0 +1,53 @@
+"""How long the report of a large run takes, and how much memory: `python benchmarks/report_speed.py`.
+
+The run is made up by the generator of the tests; only the report's own speed is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "analysis"))
+
+from synthetic_runs import Recipe, write_run  # noqa: E402
+
+
+def large_recipe(trials: int) -> Recipe:
+    """Return a recipe of about this many trials: ten hosts, five handlers, twenty counts."""
+    hosts = {f"host-{number:02d}": 2 if number % 2 else 4 for number in range(1, 11)}
+    handlers = ("threaded", "multiplexed", "serial", "prefork", "asyncio")
+    per_block = len(hosts) * (len(handlers) * 20 + 5)
+    return Recipe(
+        hosts=hosts, handlers=handlers, processes=tuple(range(1, 21)), blocks=-(-trials // per_block)
+    )
+
+
+def main() -> None:
+    """Write a large run, report it in a process of its own, print seconds and megabytes."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--trials", type=int, default=100_000)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        run = write_run(Path(folder), large_recipe(arguments.trials))
+        size = (run / "journal.jsonl").stat().st_size
+        attempts = sum(1 for _ in (run / "journal.jsonl").open("rb"))
+        started = time.monotonic()
+        command = [sys.executable, "-m", "analysis.report", str(run)]
+        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        wall_s = time.monotonic() - started
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        page = (run / "report" / "index.html").stat().st_size
+    cpu_s = used.ru_utime + used.ru_stime
+    print(f"attempts {attempts}, journal {size / 1e6:.0f} MB, page {page / 1e6:.1f} MB")
+    print(f"wall {wall_s:.1f} s, CPU {cpu_s:.1f} s, peak memory {used.ru_maxrss / 1024:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
