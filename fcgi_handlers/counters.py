@@ -16,8 +16,9 @@ import resource
 import signal
 import struct
 import threading
+import time
 from types import FrameType
-from typing import Optional, Union
+from typing import Callable, Optional, Union
 
 MAGIC = 0x46435357
 HOT = struct.Struct("<4Q")  # magic, requests done, in flight, peak in flight
@@ -59,10 +60,18 @@ class Counters:
             numbers[_IN_FLIGHT] -= 1
             numbers[_DONE] += done
 
-    @property
-    def in_flight(self) -> int:
-        """Requests that have begun and not ended."""
-        return self._numbers[_IN_FLIGHT]
+    def idle_since(self) -> Callable[[], float]:
+        """Return a function that tells for how many seconds no request has been in work, from now on."""
+        last_done, last_work_s = self._numbers[_DONE], time.monotonic()
+
+        def idle_s() -> float:
+            nonlocal last_done, last_work_s
+            done = self._numbers[_DONE]
+            if done != last_done or self._numbers[_IN_FLIGHT]:
+                last_done, last_work_s = done, time.monotonic()
+            return time.monotonic() - last_work_s
+
+        return idle_s
 
     def answer_usage(self, signum: int, frame: Optional[FrameType]) -> None:
         """Write this process's context switches (a handler for SIGUSR1)."""

@@ -9,7 +9,10 @@ flup's own loop takes them one by one, and leaves with EINVAL when none is left.
 from __future__ import annotations
 
 import errno
+import os
+import signal
 import socket
+import threading
 import time
 import warnings
 from types import FrameType
@@ -33,6 +36,7 @@ from flup.server.fcgi_base import (  # noqa: E402
 WORK_GRACE_S = 5.0
 IDLE_GRACE_S = 0.05
 _POLL_S = 0.002
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class CountedHandler:
@@ -78,20 +82,33 @@ class ClosingConnection(Connection):  # type: ignore[misc]
 
 
 class StoppableSocket:
-    """The part of the accept loop's owner that ends it: see the module's text."""
+    """The part of the accept loop's owner that ends it: see the module's text.
 
-    _listener: Optional[socket.socket] = None
+    A thread of its own waits for the signal, because one that comes just before `select` does not end it.
+    """
+
     _stopping = False
 
     def _setupSocket(self) -> socket.socket:
         listener: socket.socket = super()._setupSocket()  # type: ignore[misc]
-        self._listener = listener
+        signals, wakeup = os.pipe()
+        os.set_blocking(wakeup, False)
+        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+        threading.Thread(target=self._await_stop, args=(signals, listener), daemon=True).start()
         return listener
 
-    def _intHandler(self, signum: int, frame: Optional[FrameType]) -> None:
+    def _await_stop(self, signals: int, listener: socket.socket) -> None:
+        while os.read(signals, 1)[0] not in _STOP_SIGNALS:
+            pass
         self._stopping = True
-        if self._listener is not None:
-            self._listener.shutdown(socket.SHUT_RD)
+        listener.shutdown(socket.SHUT_RD)
+        self.told_to_stop()
+
+    def told_to_stop(self) -> None:
+        """Do what else is needed for the loop to end; called in the thread that waits for the signal."""
+
+    def _intHandler(self, signum: int, frame: Optional[FrameType]) -> None:
+        """Leave it to the thread; flup would only set a mark that its loop reads too late."""
 
     _hupHandler = _intHandler
 
@@ -130,11 +147,9 @@ class ThreadedServer(StoppableSocket, CountedHandler, WSGIServer):  # type: igno
     def _finish(self) -> None:
         """Wait for the connections that have a request in work; leave those that only stand open."""
         pool = self._threadPool
-        started_s = last_work_s = time.monotonic()
+        until_s = time.monotonic() + WORK_GRACE_S
+        idle_s = self.counters.idle_since()
         while pool._workQueue or pool._idleCount < pool._workerCount:
-            now_s = time.monotonic()
-            if pool._workQueue or self.counters.in_flight:
-                last_work_s = now_s
-            if now_s - last_work_s > IDLE_GRACE_S or now_s - started_s > WORK_GRACE_S:
+            if (idle_s() > IDLE_GRACE_S and not pool._workQueue) or time.monotonic() > until_s:
                 break
             time.sleep(_POLL_S)

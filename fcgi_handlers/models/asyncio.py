@@ -7,6 +7,7 @@ and the application; the models compared here answer a FastCGI request as such.
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import signal
 import socket
@@ -152,22 +153,39 @@ def _capabilities(asked: bytes) -> bytes:
 async def _serve(workload: Workload, counters: Counters) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    listener = socket.socket(fileno=0)
     connections: set[Responder] = set()
-    server = await loop.create_unix_server(
-        lambda: Responder(workload, counters, connections), sock=listener, backlog=1024
-    )
+    accepted: set[asyncio.Task[object]] = set()
+    listener = socket.socket(fileno=0)
+    listener.setblocking(False)
+
+    def accept() -> None:
+        # Not an asyncio server: that cannot take the connections that wait when it is told to stop.
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno == errno.EINVAL:  # shut down, and nobody waits any more
+                    return
+                raise
+            connection.setblocking(False)
+            task: asyncio.Task[object] = loop.create_task(
+                loop.connect_accepted_socket(lambda: Responder(workload, counters, connections), connection)
+            )
+            accepted.add(task)
+            task.add_done_callback(accepted.discard)
+
+    loop.add_reader(listener, accept)
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(signum, stop.set)
     await stop.wait()
-    # Refuse new connections, and take those that wait already: the loop accepts them in its next turns.
-    listener.shutdown(socket.SHUT_RD)
-    last_work_s = began_s = loop.time()
-    while connections and loop.time() - last_work_s < _IDLE_GRACE_S and loop.time() - began_s < _WORK_GRACE_S:
+    loop.remove_reader(listener)
+    listener.shutdown(socket.SHUT_RD)  # new connections are refused, those that wait can still be accepted
+    accept()
+    idle_s, until_s = counters.idle_since(), loop.time() + _WORK_GRACE_S
+    while (accepted or connections) and idle_s() < _IDLE_GRACE_S and loop.time() < until_s:
         await asyncio.sleep(0.002)
-        if counters.in_flight:
-            last_work_s = loop.time()
-    server.close()
 
 
 def serve(workload: Workload, counters: Counters) -> None:

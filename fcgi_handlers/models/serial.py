@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
-from types import FrameType
-from typing import Optional
 
 from fcgi_handlers.counters import Counters
 from fcgi_handlers.flup_server import IDLE_GRACE_S, ClosingConnection, CountedHandler, StoppableSocket
@@ -29,19 +26,11 @@ class SerialServer(StoppableSocket, CountedHandler, WSGIServer):  # type: ignore
         self.workload = workload
         self.counters = counters
 
-    def _intHandler(self, signum: int, frame: Optional[FrameType]) -> None:
-        super()._intHandler(signum, frame)
-        threading.Thread(target=self._leave_idle_connection, daemon=True).start()
-
-    _hupHandler = _intHandler
-
-    def _leave_idle_connection(self) -> None:
+    def told_to_stop(self) -> None:
         """End the process when the connection that holds the server has had no request for a while."""
-        idle_since_s = time.monotonic()
-        while time.monotonic() - idle_since_s < IDLE_GRACE_S:
+        idle_s = self.counters.idle_since()
+        while idle_s() < IDLE_GRACE_S:
             time.sleep(IDLE_GRACE_S / 10)
-            if self.counters.in_flight:
-                idle_since_s = time.monotonic()
         os._exit(0)
 
     def run(self) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,3 +67,16 @@ def test_the_shared_file_is_named_after_the_process_and_answers_sigusr1(tmp_path
 def test_a_missing_directory_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         counters.shared(str(tmp_path / "absent"))
+
+
+def test_idleness_begins_anew_with_every_request() -> None:
+    counted = counters.private()
+    idle_s = counted.idle_since()
+    time.sleep(0.02)
+    assert idle_s() >= 0.02
+    counted.enter()
+    assert idle_s() < 0.02
+    time.sleep(0.02)
+    assert idle_s() < 0.02
+    counted.leave(1)
+    assert idle_s() < 0.02
