@@ -6,10 +6,11 @@ import contextlib
 import json
 import os
 import queue
+import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,13 +123,18 @@ def run_playbook(
         Called with each event of ansible-runner, on a thread of its own.
     extra_vars : mapping, optional
         Passed on as extra variables.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        On Ctrl-C, when Ansible has ended.
     """
     events: queue.SimpleQueue[Mapping[str, Any] | None] = queue.SimpleQueue()
     reasons: dict[str, str] = {}
     stats: dict[str, Mapping[str, int]] = {}
     listener = threading.Thread(target=_listen, args=(events, reasons, stats, tell), daemon=True)
     listener.start()
-    with tempfile.TemporaryDirectory(prefix="fcgi-sweep-") as private:
+    with tempfile.TemporaryDirectory(prefix="fcgi-sweep-") as private, _own_signal_handlers():
         runner = ansible_runner.run(
             private_data_dir=private,
             project_dir=str(playbook.parent.resolve()),
@@ -143,11 +149,24 @@ def run_playbook(
         )
         events.put(None)
         listener.join()
+        if runner.status == "canceled":
+            raise KeyboardInterrupt
         return PlaybookResult(
             runner.status,
             _summaries(stats, reasons),
             "" if stats else _output(runner),
         )
+
+
+@contextlib.contextmanager
+def _own_signal_handlers() -> Iterator[None]:
+    """Put back the handlers that ansible-runner replaces for good."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _output(runner: Any) -> str:

@@ -121,12 +121,12 @@ class Sweep:
         JournalError
             When the record cannot be written; every trial under way was stopped.
         """
-        ends = []
-        for machine, lanes in _lanes(trials, sites).items():
-            end = threading.Event()
-            ends.append(end)
-            threading.Thread(target=self._guarded, args=(lanes, end), name=f"machine {machine}").start()
+        ends: list[threading.Event] = []
         try:
+            for machine, lanes in _lanes(trials, sites).items():
+                end = threading.Event()
+                threading.Thread(target=self._guarded, args=(lanes, end), name=f"machine {machine}").start()
+                ends.append(end)
             _wait_for_all(ends)
         except KeyboardInterrupt:
             self.cancel()

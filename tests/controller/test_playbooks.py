@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,6 +45,7 @@ def test_the_summary_names_each_host_and_what_failed(tmp_path: Path) -> None:
     )
     assert result.hosts["dark"].unreachable
     assert "Connection refused" in result.hosts["dark"].reason
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert tasks == ["Do nothing", "Look at the disk"]
 
 
