@@ -20,7 +20,10 @@ from analysis.figures.evidence import (
 )
 from analysis.figures.throughput import host_figure, normalised_figure, per_core_figure
 from analysis.findings import Findings
+from analysis.models import ModelChoice
 from analysis.tables import latency_table, order_table, percent
+
+HOSTS_IN_GRID = 4
 
 
 @dataclass(frozen=True)
@@ -127,15 +130,18 @@ def _across_hosts(findings: Findings, setting: str) -> Iterator[Illustration]:
             _ratio_alt(ratios),
             ratio,
         )
-    p_best = p_best_figure(cells)
-    if p_best is not None:
-        yield Illustration(
-            file_name("best-count", setting),
-            _named("How often each count comes out on top", setting),
-            "Share of block resamples in which each process count has the highest mean. "
-            + _p_best_alt(cells),
-            p_best,
-        )
+    for part, hosts in _in_groups(findings):
+        own = cells[cells["host"].isin(hosts)]
+        p_best = p_best_figure(own)
+        if p_best is not None:
+            label = ", ".join(filter(None, (setting, part)))
+            alt = "Share of block resamples in which each process count has the highest mean."
+            yield Illustration(
+                file_name("best-count", label),
+                _named("How often each count comes out on top", label),
+                f"{alt} {_p_best_alt(own)}",
+                p_best,
+            )
 
 
 def _peaks(findings: Findings) -> Iterator[Illustration]:
@@ -164,21 +170,44 @@ def _peaks(findings: Findings) -> Iterator[Illustration]:
         yield Illustration("suspected-peaks", title, f"Forest plot. {alt}", forest)
 
 
+def _in_groups(findings: Findings) -> Iterator[tuple[str, list[str]]]:
+    """Yield hosts in groups that fit into one grid, each with a suffix for file and title."""
+    groups = [findings.hosts[i : i + HOSTS_IN_GRID] for i in range(0, len(findings.hosts), HOSTS_IN_GRID)]
+    for number, hosts in enumerate(groups, start=1):
+        yield (f"part {number} of {len(groups)}" if len(groups) > 1 else ""), hosts
+
+
 def _explanations(findings: Findings, setting: str) -> Iterator[Illustration]:
-    counters = _of(findings.counters, setting)
+    latency = _of(latency_table(findings.trials), setting)
+    for part, hosts in _in_groups(findings):
+        label = ", ".join(filter(None, (setting, part)))
+        counters = _of(findings.counters, setting)
+        models = {
+            (host, handler): choice
+            for (host, own, handler), choice in findings.models.items()
+            if own == setting and host in hosts
+        }
+        yield from _costs(counters[counters["host"].isin(hosts)], label)
+        yield from _fits(_of(findings.cells, setting), models, label)
+        yield from _latency(latency[latency["host"].isin(hosts)], label)
+
+
+def _costs(counters: pd.DataFrame, label: str) -> Iterator[Illustration]:
     drawn = counters_figure(counters)
     if drawn is not None:
+        alt = "CPU time, context switches, run-queue wait, memory and threads against processes."
         yield Illustration(
-            file_name("costs-per-request", setting),
-            _named("What one request costs", setting),
-            "CPU time, context switches, run-queue wait, memory and threads against processes."
-            f" {_cost_alt(counters)}",
+            file_name("costs-per-request", label),
+            _named("What one request costs", label),
+            f"{alt} {_cost_alt(counters)}",
             drawn,
         )
-    models = {
-        (host, handler): choice for (host, own, handler), choice in findings.models.items() if own == setting
-    }
-    fitted = model_figure(_of(findings.cells, setting), models)
+
+
+def _fits(
+    cells: pd.DataFrame, models: dict[tuple[str, str], ModelChoice], label: str
+) -> Iterator[Illustration]:
+    fitted = model_figure(cells, models)
     if fitted is not None:
         alt = " ".join(
             f"{host}, {handler}: {choice.fit.model}, error at unseen counts"
@@ -186,18 +215,20 @@ def _explanations(findings: Findings, setting: str) -> Iterator[Illustration]:
             for (host, handler), choice in models.items()
         )
         yield Illustration(
-            file_name("models", setting),
-            _named("The model that predicts best, within the counts measured", setting),
+            file_name("models", label),
+            _named("The model that predicts best, within the counts measured", label),
             f"Medians with the fitted model, and below what the model misses. {alt}",
             fitted,
         )
-    latency = _of(latency_table(findings.trials), setting)
+
+
+def _latency(latency: pd.DataFrame, label: str) -> Iterator[Illustration]:
     percentiles = latency_figure(latency)
     if percentiles is not None:
         level = ", ".join(str(item) for item in sorted(latency["concurrency"].unique()))
         yield Illustration(
-            file_name("latency", setting),
-            _named(f"Latency, closed loop, c = {level}", setting),
+            file_name("latency", label),
+            _named(f"Latency, closed loop, c = {level}", label),
             f"Median over server starts of the latency percentiles p50, p90 and p99 against processes, closed"
             f" loop with c = {level}. {_latency_alt(latency)}",
             percentiles,

@@ -137,6 +137,14 @@ def test_a_missing_run_is_bad_input(tmp_path: Path) -> None:
     assert "run.json: missing" in result.output
 
 
+def test_many_hosts_are_drawn_in_grids_that_can_be_read(tmp_path: Path) -> None:
+    hosts = {f"host-{number}": number for number in range(1, 7)}
+    run = write_run(tmp_path, Recipe(hosts=hosts, processes=(1, 2, 4, 6, 8), blocks=6))
+    names = {path.stem for path in (report.write_report(run).index.parent / "figures").glob("*.png")}
+    assert {"latency--part-1-of-2", "latency--part-2-of-2"} <= names
+    assert {f"host-{number}_x86_64-1x{number}c_linux" for number in hosts.values()} <= names
+
+
 def _app() -> object:
     import typer
 
