@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from agent import handler_stats, process, snapshot
 from agent.gates import Evidence
 from agent.handler_stats import HandlerStats
 from agent.lease import Lease
-from agent.load.report import LoadError, LoadReport, Output, Tool, order
+from agent.load.report import LoadError, LoadReport, Order, Output, Tool, order
 from agent.process import Ended
 from agent.records import Counters, HandlerCount, TrialRequest, Window
 from agent.server import Server, tail
@@ -49,9 +50,15 @@ class Measurement:
         self._windows: list[Window] = []
 
     def warm_up(self) -> None:
-        """Load the server with a process of its own, and forget the outcome."""
-        if self._request.load.warmup_s > 0:
-            self._run_load(self._request.load.warmup_s, watched=False)
+        """Load the server with a process of its own, and forget the outcome.
+
+        Load generators count whole seconds, so this one is told more and ended when the warm-up is over.
+        """
+        warmup_s = self._request.load.warmup_s
+        if warmup_s > 0:
+            with self._load(warmup_s) as (load, _, output):
+                if self._lease.wait([load.end_fd], warmup_s):
+                    self._tool.parse(output(load.reap()))
         self._server.await_idle(_IDLE_PATIENCE_S)
 
     def measure(self) -> None:
@@ -71,7 +78,7 @@ class Measurement:
         lighttpd_before = snapshot.group([lighttpd])
         system_before = snapshot.system()
 
-        self._report, end = self._run_load(self._request.load.measure_s, watched=True)
+        self._report, end = self._run_load(self._request.load.measure_s)
 
         system_after = snapshot.system()
         lighttpd_after = snapshot.group([lighttpd])
@@ -101,17 +108,23 @@ class Measurement:
             leftovers=leftovers,
         )
 
-    def _run_load(self, duration_s: float, watched: bool) -> tuple[LoadReport, Ended]:
+    def _run_load(self, duration_s: float) -> tuple[LoadReport, Ended]:
+        with self._load(duration_s) as (load, due, output):
+            self._seconds = due.seconds
+            self._await_end(load, due.seconds, self._request.processes > 0)
+            end = load.reap()
+        return self._tool.parse(output(end)), end
+
+    @contextmanager
+    def _load(self, duration_s: float) -> Iterator[tuple[process.Process, Order, Callable[[Ended], Output]]]:
+        """Run the load generator; it is killed if it still runs at the end of the block."""
         request = self._request
         text, csv = self._work_dir / "load.txt", self._work_dir / "load.csv"
         host = f"[{request.address}]" if ":" in request.address else request.address
         due = order(request.load, f"http://{host}:{request.port}{request.url_path}", duration_s, csv)
-        self._seconds = due.seconds
         command = self._tool.command(due)
         with process.running(command, self._environment, text, request.load_cpus, signal.SIGKILL) as load:
-            self._await_end(load, due.seconds, watched and request.processes > 0)
-            end = load.reap()
-        return self._tool.parse(Output(text=tail(text), csv=tail(csv), status=end.status)), end
+            yield load, due, lambda end: Output(text=tail(text), csv=tail(csv), status=end.status)
 
     def _await_end(self, load: process.Process, seconds: int, watched: bool) -> None:
         """Sleep until the load generator ends; if `watched`, look at the handlers' counts once a window."""
