@@ -1,6 +1,6 @@
 """Describe what provisioning left below a prefix, as the manifest of the host.
 
-Reads ``{"prefix", "default_lighttpd", "python", "handlers_fingerprint", "agent_fingerprint"}`` on stdin,
+Reads ``{"prefix", "wanted", "python", "handlers_fingerprint", "agent_fingerprint"}`` on stdin,
 looks at what is really there and prints the manifest.
 """
 
@@ -20,8 +20,8 @@ def said_by(argv):
     return done.stdout.decode("utf-8", "replace")
 
 
-def lighttpd_builds(prefix, default):
-    """Return every finished lighttpd below the prefix, the default first."""
+def lighttpd_builds(prefix, wanted):
+    """Return every finished lighttpd below the prefix: what is wanted, in its order, then older ones."""
     builds = []
     for stamp in prefix.glob("lighttpd-*/.build-stamp"):
         facts = json.loads(stamp.read_text(encoding="utf-8"))
@@ -34,10 +34,13 @@ def lighttpd_builds(prefix, default):
                 "fingerprint": facts["fingerprint"],
                 "pcre_flavour": facts["pcre_flavour"],
                 "pcre_version": facts["pcre_version"],
-                "default": str(home) == default,
+                "default": str(home) == wanted[0],
             }
         )
-    return sorted(builds, key=lambda build: (not build["default"], build["path"]))
+    rank = {home: position for position, home in enumerate(wanted)}
+    return sorted(
+        builds, key=lambda build: (rank.get(build["path"].rsplit("/", 2)[0], len(rank)), build["path"])
+    )
 
 
 def python_environment(name, path, default):
@@ -66,7 +69,7 @@ def main():
     manifest = {
         "schema": 1,
         "prefix": str(prefix),
-        "lighttpd": lighttpd_builds(prefix, known["default_lighttpd"]),
+        "lighttpd": lighttpd_builds(prefix, known["wanted"]),
         "python": [python_environment(**entry) for entry in known["python"]],
         "handlers": {"path": str(prefix / "handlers"), "fingerprint": known["handlers_fingerprint"]},
         "agent": {"path": str(prefix / "agent.pyz"), "fingerprint": known["agent_fingerprint"]},
