@@ -70,13 +70,13 @@ def _dots(axes: Axes, cells: pd.DataFrame, trials: pd.DataFrame) -> None:
         valid = (own["status"] == "valid").to_numpy()
         y = own["goodput_rps"].to_numpy(dtype=float)
         sns.scatterplot(
-            x=x[valid], y=y[valid], ax=axes, marker=mark.marker, color=mark.colour, s=12, alpha=0.35,
+            x=x[valid], y=y[valid], ax=axes, marker=mark.marker, color=mark.colour, s=20, alpha=0.55,
             linewidth=0, rasterized=raster, legend=False,
         )  # fmt: skip
         if (~valid).any():
             axes.scatter(
-                x[~valid], y[~valid], marker=mark.marker, facecolors="none", edgecolors=mark.colour, s=34,
-                linewidths=1.1, label=f"{name}, invalid", rasterized=raster,
+                x[~valid], y[~valid], marker=mark.marker, facecolors="none", edgecolors=mark.colour, s=22,
+                linewidths=0.8, alpha=0.5, label=f"{name}, invalid", rasterized=raster,
             )  # fmt: skip
 
 
@@ -111,6 +111,7 @@ def _ceiling(axes: Axes, cells: pd.DataFrame, trials: pd.DataFrame, ceiling_rps:
     if ceiling_rps > 1.6 * np.nanmax([cells["median_rps"].max(), trials["goodput_rps"].max()]):
         return f"{text} (off the scale)"
     axes.axhline(ceiling_rps, color=MUTED, linewidth=1.2)
+    axes.set_ylim(top=max(axes.get_ylim()[1], 1.06 * ceiling_rps))
     return f"{text} (grey line)"
 
 
