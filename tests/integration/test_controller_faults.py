@@ -42,6 +42,7 @@ class Bench:
     lab: Lab
     inventory: Path
     directory: Path
+    valid_before_resume: int | None = None
 
     @property
     def victim(self) -> Any:
@@ -68,6 +69,8 @@ class Bench:
         )  # fmt: skip
 
     def resume(self) -> subprocess.CompletedProcess[str]:
+        if self.valid_before_resume is None:
+            self.valid_before_resume = len(self.valid())
         return subprocess.run(
             self.command("resume"), cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
         )
@@ -76,6 +79,9 @@ class Bench:
         found = list(self.results.glob("*/journal.jsonl"))
         lines = found[0].read_bytes().split(b"\n")[:-1] if found else []
         return [record for record in map(json.loads, lines) if record["kind"] == "attempt"]
+
+    def valid(self) -> list[str]:
+        return [record["trial"] for record in self.records() if record["status"] == "valid"]
 
     def of_victim(self) -> list[dict[str, Any]]:
         return [record for record in self.records() if record["host"] == self.victim.name]
@@ -95,11 +101,15 @@ class Bench:
     def wait_for_load_on_victim(self) -> None:
         self.wait_for(lambda: any("/ab " in line for line in self.ours(self.victim)))
 
+    def scheduled(self) -> list[str]:
+        return [
+            trial["trial"]
+            for schedule in self.results.glob("*/schedule.json")
+            for trial in json.loads(schedule.read_text())["trials"]
+        ]
+
     def check_complete(self) -> None:
-        (run,) = self.results.glob("*/schedule.json")
-        scheduled = [trial["trial"] for trial in json.loads(run.read_text())["trials"]]
-        valid = [record["trial"] for record in self.records() if record["status"] == "valid"]
-        assert sorted(valid) == sorted(scheduled)
+        assert sorted(self.valid()) == sorted(self.scheduled())
 
     def check_clean(self) -> None:
         for host in (self.victim, self.other):
@@ -109,9 +119,37 @@ class Bench:
 
 
 @pytest.fixture
-def bench(provisioned_lab: Lab, lab_inventory: Path, tmp_path: Path) -> Iterator[Bench]:
-    yield Bench(provisioned_lab, lab_inventory, tmp_path)
+def bench(
+    provisioned_lab: Lab, lab_inventory: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Bench]:
+    bench = Bench(provisioned_lab, lab_inventory, tmp_path)
+    yield bench
     provisioned_lab.up()
+    if "FCGI_SWEEP_FAULT_MATRIX" in os.environ:
+        with Path(os.environ["FCGI_SWEEP_FAULT_MATRIX"]).open("a") as rows:
+            rows.write(json.dumps(matrix_row(request.node.name, bench)) + "\n")
+
+
+def matrix_row(test: str, bench: Bench) -> dict[str, Any]:
+    """What one fault led to, for the table of docs/reliability.md."""
+    failed = [record for record in bench.of_victim() if record["status"] != "valid"]
+    said = [failure_text(record).replace(bench.victim.name, "web1") for record in failed[:1]]
+    by_resume = 0 if bench.valid_before_resume is None else len(bench.valid()) - bench.valid_before_resume
+    return {
+        "test": test,
+        "said": "".join(said),
+        "longest_attempt_s": max((record["wall_s"] for record in failed), default=None),
+        "left": bench.ours(bench.victim),
+        "measured_by_resume": by_resume,
+        "missing": len(bench.scheduled()) - len(bench.valid()),
+    }
+
+
+def failure_text(record: dict[str, Any]) -> str:
+    if record["failure"]:
+        return f"{record['failure']['kind']}: {record['failure']['reason']}"
+    gates = (gate for gate in record["result"]["gates"] if not gate["passed"])
+    return "; ".join(f"{gate['name']}: {gate['detail']}" for gate in gates)
 
 
 def finish(process: subprocess.Popen[str], limit_s: float = 400) -> tuple[int, str]:
@@ -247,6 +285,34 @@ def test_a_full_disk_on_the_host_is_named(bench: Bench) -> None:
         bench.victim.free_disk()
     assert code == 1
     assert "full" in text
+    finish_by_resuming(bench)
+
+
+def test_a_lighttpd_that_dies_at_its_start_is_quoted(bench: Bench) -> None:
+    library = bench.victim.exec(
+        ["sh", "-c", "readlink -f /home/bench/.fcgi-sweep/pcre2-*/lib/libpcre2-8.so.0"]
+    ).stdout.strip()
+    bench.victim.exec(["mv", library, f"{library}.away"])
+    try:
+        code, text = finish(bench.start(blocks=1))
+    finally:
+        bench.victim.exec(["mv", f"{library}.away", library])
+    assert code == 1, text
+    assert bench.kinds() == {"not_ready"}
+    assert "libpcre2-8.so.0" in failure_text(bench.of_victim()[0])
+    assert any(record["host"] == bench.other.name for record in bench.records())
+    finish_by_resuming(bench)
+
+
+def test_a_missing_load_generator_is_named(bench: Bench) -> None:
+    bench.victim.exec(["mv", "/usr/bin/ab", "/usr/bin/ab.away"])
+    try:
+        code, text = finish(bench.start(blocks=1))
+    finally:
+        bench.victim.exec(["mv", "/usr/bin/ab.away", "/usr/bin/ab"])
+    assert code == 1, text
+    assert "/usr/bin/ab" in text
+    assert any(record["host"] == bench.other.name for record in bench.records())
     finish_by_resuming(bench)
 
 
