@@ -1,7 +1,7 @@
-"""Command line of the agent: `facts`, `trial`, `clean`; and `wire-probe`, `wire-load` of `agent.wire`.
+"""Command line of the agent: `facts`, `trial`, `load`, `clean`; `wire-probe` and `wire-load` (`agent.wire`).
 
-It writes JSON lines on stdout; `trial` reads its request, one JSON line, from stdin. Each command imports
-what it needs and no more: the start of the agent is part of a trial's overhead.
+It writes JSON lines on stdout; `trial` and `load` read their request, one JSON line, from stdin. Each command
+imports what it needs and no more: the start of the agent is part of a trial's overhead.
 """
 
 # ruff: noqa: PLC0415
@@ -15,7 +15,10 @@ from pathlib import Path
 
 from agent.records import Record
 
-USAGE = "usage: python3 agent.pyz facts | trial | clean  [--prefix DIRECTORY]  | wire-probe … | wire-load …"
+USAGE = (
+    "usage: python3 agent.pyz facts | trial | load | clean  [--prefix DIRECTORY]"
+    "  | wire-probe … | wire-load …"
+)
 
 
 def default_prefix() -> Path:
@@ -45,6 +48,8 @@ def main(arguments: list[str]) -> int:
         return _facts(prefix, rest)
     if command == ["trial"] and not rest:
         return _trial()
+    if command == ["load"] and not rest:
+        return _load()
     if command == ["clean"] and not rest:
         return _clean(prefix)
     print(USAGE, file=sys.stderr)
@@ -72,9 +77,15 @@ def _clean(prefix: Path) -> int:
 
 
 def _trial() -> int:
-    from agent import session
+    from agent import session, trial
 
-    return session.run(say)
+    return session.run(say, trial.perform)
+
+
+def _load() -> int:
+    from agent import load_run, session
+
+    return session.run(say, load_run.perform)
 
 
 def _wire(command: str, arguments: list[str]) -> int:

@@ -33,6 +33,7 @@ class Lease:
         self._stdin = stdin
         self._deadline_s = time.monotonic() + _REQUEST_TIMEOUT_S
         self._allowed_s = _REQUEST_TIMEOUT_S
+        self._input = b""
         self._signum: Optional[int] = None
         wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._wake_read, self._wake_write = wake_read, wake_write
@@ -49,23 +50,36 @@ class Lease:
         self._deadline_s = time.monotonic() + allowed_s
 
     def read_line(self) -> str:
-        """Return the first line of standard input.
+        """Return the next line of standard input.
 
         Raises
         ------
         TrialProblem
             `interrupted` or `timeout`: it did not come.
         """
-        data = b""
-        while not data.endswith(b"\n"):
-            self._wait([], self._deadline_s, wants_input=True)
-            chunk = os.read(self._stdin, 65536)
-            if not chunk:
-                raise TrialProblem(
-                    "interrupted", "the controller closed the line before its request was complete"
-                )
-            data += chunk
-        return data.decode()
+        line = None
+        while line is None:
+            line = self.next_line(self._allowed_s)
+        return line
+
+    def next_line(self, timeout_s: float) -> Optional[str]:
+        """Return the next line of standard input; None if none is complete within `timeout_s`.
+
+        Raises
+        ------
+        TrialProblem
+            `interrupted` or `timeout`: the lease has ended.
+        """
+        until_s = time.monotonic() + timeout_s
+        while b"\n" not in self._input:
+            self._wait([], until_s, wants_input=True)
+            if time.monotonic() >= until_s:
+                break
+        line, end, rest = self._input.partition(b"\n")
+        if not end:
+            return None
+        self._input = rest
+        return line.decode()
 
     def wait(self, descriptors: Iterable[int], timeout_s: float) -> list[int]:
         """Wait until one of `descriptors` is readable or `timeout_s` has passed; return those that are.
@@ -93,9 +107,9 @@ class Lease:
                     "interrupted", f"the agent was told to stop ({signal.Signals(self._signum).name})"
                 )
             if self._stdin in ready:
+                self._take_input()
                 if wants_input:
                     return []
-                self._look_at_stdin()
             found = [descriptor for descriptor in ready if descriptor in wanted]
             if found:
                 return found
@@ -107,7 +121,9 @@ class Lease:
             if now_s >= until_s:
                 return []
 
-    def _look_at_stdin(self) -> None:
-        """Raise when the controller has closed its end; whatever it writes besides means nothing."""
-        if not os.read(self._stdin, 65536):
+    def _take_input(self) -> None:
+        """Keep what the controller wrote; raise when it has closed its end."""
+        data = os.read(self._stdin, 65536)
+        if not data:
             raise TrialProblem("interrupted", "the controller went away (its end of the line was closed)")
+        self._input += data

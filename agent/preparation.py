@@ -18,12 +18,15 @@ _ROOM_BYTES = 4 * 1024 * 1024
 _BODY_TIMEOUT_S = 10.0
 
 
-def require_provisioned(request: TrialRequest) -> None:
-    """Raise TrialProblem unless the programs are there and the work directory is where it should be."""
-    for what, path in (("lighttpd", request.lighttpd), ("the load generator", request.load.path)):
+def require_provisioned(prefix: str, work_dir: Path, programs: Mapping[str, str]) -> None:
+    """Raise TrialProblem unless the programs are there and the work directory is where it should be.
+
+    `programs` maps what a program is to where it is.
+    """
+    for what, path in programs.items():
         if not os.access(path, os.X_OK):
             raise TrialProblem("not_provisioned", f"{what} is not at {path}; provision this host")
-    work_dir, run_dir = Path(request.work_dir), Path(request.prefix) / "run"
+    run_dir = Path(prefix) / "run"
     if work_dir.parent != run_dir:
         raise TrialProblem("internal", f"the work directory {work_dir} is not in {run_dir}")
     if len(os.fsencode(work_dir / "sock" / "handler-1000")) > _SOCKET_PATH_BYTES:
@@ -44,12 +47,17 @@ def remove_leftovers(prefix: Path) -> tuple[Orphan, ...]:
     return orphans
 
 
-def make_work_dir(request: TrialRequest, environment: Mapping[str, str]) -> None:
-    """Write all that lighttpd is to find; OSError with ENOSPC when there is no room for it."""
-    if shutil.disk_usage(request.prefix).free < _ROOM_BYTES:
+def make_work_dir(work_dir: Path) -> None:
+    """Make the work directory; OSError with ENOSPC when there is no room for what goes there."""
+    if shutil.disk_usage(work_dir.parent).free < _ROOM_BYTES:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    work_dir.mkdir(mode=0o700)
+
+
+def write_server_files(request: TrialRequest, environment: Mapping[str, str]) -> None:
+    """Write all that lighttpd is to find."""
     work_dir = Path(request.work_dir)
-    for directory in (work_dir, work_dir / "sock", work_dir / "stats", work_dir / "static"):
+    for directory in (work_dir / "sock", work_dir / "stats", work_dir / "static"):
         directory.mkdir(mode=0o700)
     (work_dir / "lighttpd.conf").write_text(request.lighttpd_conf, encoding="utf-8")
     if request.processes == 0:
@@ -70,6 +78,8 @@ def require_free_port(address: str, port: int) -> None:
             if error.errno == errno.EADDRINUSE:
                 owner = procfs.listener_owner(port)
                 reason = f"port {port} on {address} is in use by {owner}; end it or choose another port"
+            if error.errno == errno.EADDRNOTAVAIL:
+                reason = f"{address} is no address of this host; set fcgi_sweep_address to one of its own"
             raise TrialProblem("not_ready", reason) from error
 
 

@@ -6,6 +6,7 @@ with a `RecordError` that names the place, so that two versions which do not fit
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import lru_cache
 from typing import Any, ClassVar, Optional, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -133,7 +134,11 @@ class LoadSpec(Record):
 
 @dataclass(frozen=True)
 class TrialRequest(Record):
-    """Everything the agent needs for one trial. `work_dir` lies in `<prefix>/run/`."""
+    """Everything the agent needs for one trial. `work_dir` lies in `<prefix>/run/`.
+
+    With `load_from`, the name of another host, the load comes from there and the agent takes orders
+    (`agent.dialogue`); `load.path` and `load_cpus` are then that host's.
+    """
 
     run_id: str
     trial_id: str
@@ -152,6 +157,7 @@ class TrialRequest(Record):
     load: LoadSpec
     server_cpus: Optional[tuple[int, ...]] = None
     load_cpus: Optional[tuple[int, ...]] = None
+    load_from: Optional[str] = None
     ready_timeout_s: float = 10.0
     deadline_s: float = 60.0
     attempt: int = 1
@@ -285,6 +291,25 @@ class Timings(Record):
 
 
 @dataclass(frozen=True)
+class ClockOffset(Record):
+    """The load host's wall clock minus the server's at one moment, and how far off that may be."""
+
+    offset_s: float
+    uncertainty_s: float
+
+
+@dataclass(frozen=True)
+class LoadHost(Record):
+    """The host that made the load, where that is not the server's, and what it did meanwhile."""
+
+    host: str
+    system: SystemCounters
+    timings_s: Timings
+    clock: ClockOffset
+    orphans: tuple[Orphan, ...] = ()
+
+
+@dataclass(frozen=True)
 class Started(Record):
     """The lock is ours, nothing is left over, the trial begins."""
 
@@ -313,6 +338,7 @@ class Result(Record):
     windows: tuple[Window, ...]
     gates: tuple[Gate, ...]
     timings_s: Timings
+    load_host: Optional[LoadHost] = None
     orphans: tuple[Orphan, ...] = ()
     raw: dict[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
@@ -354,7 +380,7 @@ class Cleaned(Record):
 
 
 Event = Union[Started, Result, Failure, Cleaned]
-_EVENTS: dict[str, type[Record]] = {
+EVENTS: dict[str, type[Record]] = {
     "started": Started,
     "result": Result,
     "failure": Failure,
@@ -363,18 +389,29 @@ _EVENTS: dict[str, type[Record]] = {
 
 
 def event_from_json(document: Any) -> Event:
-    """Return the event that a line of the agent's output describes.
+    """Return the event that a line of the agent's output describes, in a trial on one host.
 
     Raises
     ------
     RecordError
         It is none of the events, or not well formed.
     """
-    name = document.get("event") if isinstance(document, dict) else None
-    if name not in _EVENTS:
-        raise RecordError(f"event: expected one of {', '.join(_EVENTS)}, got {_short(document)}")
-    event: Any = _EVENTS[name].from_json(document)
+    event: Any = record_from_json(document, EVENTS)
     return event  # type: ignore[no-any-return]
+
+
+def record_from_json(document: Any, events: Mapping[str, type[Record]]) -> Record:
+    """Return the one of `events` that a JSON object describes.
+
+    Raises
+    ------
+    RecordError
+        It is none of them, or not well formed.
+    """
+    name = str(document.get("event")) if isinstance(document, dict) else ""
+    if name not in events:
+        raise RecordError(f"event: expected one of {', '.join(events)}, got {_short(document)}")
+    return events[name].from_json(document)
 
 
 # --- the facts

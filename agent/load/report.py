@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Optional, cast
 
-from agent.records import LatencyMs, LoadSpec
+from agent.records import LatencyMs, LoadSpec, Record
 
 _NOT_TOOLS = {"report"}
 
@@ -40,7 +40,7 @@ class Output:
 
 
 @dataclass(frozen=True)
-class LoadReport:
+class LoadReport(Record):
     """What a load generator says it did.
 
     `mean_ms` is an interval that holds the mean response time: some tools only print percentiles. `keepalive`

@@ -36,6 +36,7 @@ REQUEST: dict[str, Any] = {
     },
     "server_cpus": [0, 1],
     "load_cpus": None,
+    "load_from": None,
     "ready_timeout_s": 10.0,
     "deadline_s": 60.0,
 }
