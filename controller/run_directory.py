@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from controller.cells import Trial
+from controller.confirmation import Confirmation
 from controller.errors import JournalError, RunLocked, RunRefused
 from controller.experiment import Experiment, ExperimentFile, digest
 from controller.files import sync_directory, write_json, write_whole
@@ -56,7 +57,8 @@ class RunDirectory:
 
     def experiment(self) -> Experiment:
         """Return the experiment as it was when the run began."""
-        return Experiment.model_validate(self.document()["experiment"])
+        document = self.document()["experiment"]
+        return (Confirmation if "cells" in document else Experiment).model_validate(document)
 
     def schedule(self) -> tuple[Trial, ...]:
         """Return every trial in order.
@@ -135,6 +137,7 @@ def create_run(
     fingerprints: Mapping[str, Mapping[str, Any]],
     *,
     command: str,
+    confirms: Mapping[str, Any] | None = None,
 ) -> RunDirectory:
     """Write a new run directory: everything that is known before the first trial.
 
@@ -154,6 +157,8 @@ def create_run(
         Facts of each host that must not change.
     command : str
         The command line, to repeat it.
+    confirms : mapping, optional
+        Which run it confirms, and which suspects.
     """
     experiment = file.experiment
     schedule = schedule_document(experiment.design.seed, trials)
@@ -180,6 +185,7 @@ def create_run(
                 "versions": _versions(),
                 "hosts": sorted(facts),
                 "command": command,
+                **({"confirms": confirms} if confirms else {}),
                 "fingerprint": {
                     "experiment": experiment.fingerprint(),
                     "schedule": digest(schedule),

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from controller.schedule import expected_duration_s, make_schedule
 from controller.standing import HostStanding, missing_trials, standings
 from controller.sweep import Patience, Sweep
 from controller.trial import Site, missing_on_host
+
+Planner = Callable[[PlannedHost], HostPlan]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,37 @@ def start_run(workplace: Workplace, file: ExperimentFile, limit: str | None, com
     """
     hosts = select_hosts(workplace, file, limit)
     sites, left_out = _ask(workplace, hosts)
-    plans = _plan(workplace, file.experiment, sites, left_out)
+
+    def planner(host: PlannedHost) -> HostPlan:
+        return plan_host(file.experiment, host)
+
+    return measure_new_run(workplace, file, sites, left_out, planner=planner, command=command)
+
+
+def measure_new_run(
+    workplace: Workplace,
+    file: ExperimentFile,
+    sites: Mapping[str, Site],
+    left_out: dict[str, str],
+    *,
+    planner: Planner,
+    command: str,
+    confirms: Mapping[str, Any] | None = None,
+) -> Outcome:
+    """Write the schedule of hosts that have answered, and measure it.
+
+    Parameters
+    ----------
+    workplace, file, command, confirms
+        As `create_run` records them.
+    sites : mapping of str to Site
+        The hosts.
+    left_out : dict of str to str
+        Hosts that cannot take part, and why; those that lack something are added.
+    planner : callable
+        Gives the cells of a host.
+    """
+    plans = _plan(workplace, file.experiment, sites, left_out, planner)
     trials = make_schedule(file.experiment, plans)
     if not trials:
         raise RunRefused(
@@ -140,7 +172,9 @@ def start_run(workplace: Workplace, file: ExperimentFile, limit: str | None, com
         for name, site in sites.items()
     }
     fingerprints = {name: site.facts.fingerprint() for name, site in sites.items()}
-    run = create_run(workplace.results, file, trials, documents, fingerprints, command=command)
+    run = create_run(
+        workplace.results, file, trials, documents, fingerprints, command=command, confirms=confirms
+    )
     expected = duration(expected_duration_s(file.experiment, trials))
     workplace.tell(f"run {run.run_id}: {len(trials)} trials on {len(sites)} hosts, about {expected}")
     with run.locked(), run.open_journal() as journal, resume_hint(workplace, run):
@@ -167,7 +201,7 @@ def resume_run(workplace: Workplace, name: str | None, new_epoch: bool) -> Outco
                 workplace.tell(f"run {run.run_id}: nothing is missing")
                 return Outcome(run, standings(schedule, tuple(attempts(journal.records))), {})
             wanted = dict.fromkeys(trial.host for trial in missing)
-            sites, left_out = _sites_for_resume(workplace, experiment, wanted)
+            sites, left_out = known_sites(workplace, experiment, wanted)
             _check_unchanged(workplace, run, journal, sites, new_epoch)
             workplace.tell(f"run {run.run_id}: {len(missing)} of {len(schedule)} trials are missing")
             _measure(workplace, run, experiment, journal, trials=missing, sites=sites)
@@ -236,11 +270,15 @@ def _ask(workplace: Workplace, hosts: Sequence[Host]) -> tuple[dict[str, Site], 
 
 
 def _plan(
-    workplace: Workplace, experiment: Experiment, sites: Mapping[str, Site], left_out: dict[str, str]
+    workplace: Workplace,
+    experiment: Experiment,
+    sites: Mapping[str, Site],
+    left_out: dict[str, str],
+    planner: Planner,
 ) -> list[HostPlan]:
     plans = []
     for name, site in sites.items():
-        plan = plan_host(experiment, planned_host(experiment, site))
+        plan = planner(planned_host(experiment, site))
         for dropped in plan.dropped:
             workplace.tell(f"{name}: {dropped.cells} cells dropped: {dropped.reason}")
         lacks = [missing_on_host(cell, site.facts) for cell in (*plan.cells, plan.reference)]
@@ -275,20 +313,25 @@ def _measure(
         sweep.measure(possible, sites)
 
 
-def _sites_for_resume(
-    workplace: Workplace, experiment: Experiment, wanted: Mapping[str, None]
+def known_sites(
+    workplace: Workplace, experiment: Experiment, wanted: Iterable[str]
 ) -> tuple[dict[str, Site], dict[str, str]]:
+    """Ask the hosts that a run already knows; return those that answered, and why the others did not.
+
+    Raises
+    ------
+    RunRefused
+        When none answered.
+    """
     known = {host.name: host for host in read_hosts(workplace.inventory, experiment.hosts, PROJECT)}
     sites, left_out = _ask(workplace, [known[name] for name in wanted if name in known])
     for name in wanted:
         if name not in known:
-            left_out[name] = (
-                f"is no longer in {workplace.inventory}; put it back to measure its missing trials"
-            )
+            left_out[name] = f"is no longer in {workplace.inventory}; put it back to measure its trials"
             workplace.tell(f"{name}: {left_out[name]}")
     if not sites:
         raise RunRefused(
-            "none of the hosts with missing trials can be measured:\n"
+            "none of the hosts can be measured:\n"
             + "\n".join(f"  {host}: {reason}" for host, reason in left_out.items())
         )
     return sites, left_out
@@ -299,10 +342,7 @@ def _check_unchanged(
 ) -> None:
     document = run.document()
     found = list(_experiment_changes(document))
-    fingerprints: dict[str, Any] = dict(document["fingerprint"]["hosts"])
-    for record in journal.records:
-        if record["kind"] == "epoch":
-            fingerprints.update(record.get("hosts", {}))
+    fingerprints = newest_fingerprints(document, journal.records)
     now = {name: site.facts.fingerprint() for name, site in sites.items()}
     for name, fingerprint in now.items():
         found.extend(changes(fingerprints[name], fingerprint, f"hosts.{name}."))
@@ -327,6 +367,17 @@ def _check_unchanged(
     workplace.tell(f"epoch {epoch} begins:\n{listed}")
 
 
+def newest_fingerprints(
+    document: Mapping[str, Any], records: Iterable[Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Return what each host of a run was when its last epoch began."""
+    fingerprints: dict[str, dict[str, Any]] = dict(document["fingerprint"]["hosts"])
+    for record in records:
+        if record["kind"] == "epoch":
+            fingerprints.update(record.get("hosts", {}))
+    return fingerprints
+
+
 def _accepted(change: Change, journal: Journal) -> bool:
     """Whether an earlier epoch began with this change of the experiment file."""
     return change.what.startswith("experiment.") and any(
@@ -336,7 +387,7 @@ def _accepted(change: Change, journal: Journal) -> bool:
 
 def _experiment_changes(document: Mapping[str, Any]) -> Sequence[Change]:
     path = PROJECT / document["experiment_file"]
-    if not path.exists():
+    if "confirms" in document or not path.exists():  # the file asks what the confirmed run asked
         return ()
     try:
         now = read_experiment(path, load_catalogue()).experiment.normalised()

@@ -197,7 +197,7 @@ def missing_on_host(cell: Cell, facts: HostFacts) -> str | None:
     if facts.workload(cell.workload) is None:
         return f"its handlers are older than this checkout: no workload {cell.workload!r}"
     if facts.load_generator(cell.tool) is None:
-        return f"the load generator {cell.tool} is not installed there"
+        return f"the load generator {cell.tool} is not there (fcgi_sweep_load_generators has to list it)"
     return None
 
 
