@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.claims import TEXTS
+from analysis.confirmation import confirmation_document
 from analysis.explanation import COUNTERS, limit_lines
 from analysis.findings import Findings
 from analysis.page import Table, table_of, value
@@ -461,6 +462,7 @@ def summary(findings: Findings, groups: list[dict[str, Any]]) -> dict[str, Any]:
         "ratios": records(findings.ratios),
         "claims": [dataclasses.asdict(item) | {"text": TEXTS[item.number]} for item in findings.claims],
         "peaks": [_plain_numbers(dataclasses.asdict(item)) for item in findings.peaks],
+        "confirmation": _plain_numbers(confirmation_document(findings)),
         "models": [
             {"host": host, "setting": setting, "handler": handler} | _plain_numbers(dataclasses.asdict(item))
             for (host, setting, handler), item in findings.models.items()

@@ -13,10 +13,11 @@ from analysis.comparison import Comparison, compare
 from analysis.curves import Curve, curves_of, trials_of, varying_conditions, with_setting
 from analysis.dataset import Run, read_run
 from analysis.drift import Drift, OddCell, drift_of, odd_cells
+from analysis.errors import RunUnreadable
 from analysis.explanation import counter_table, limits_table
 from analysis.intervals import Interval, median_interval
 from analysis.models import ModelChoice, choose_model
-from analysis.peak import Evidence, PeakVerdict, Suspect, judge, suspects
+from analysis.peak import INCONCLUSIVE, Evidence, PeakVerdict, Suspect, judge, suspects
 from analysis.tables import REFERENCE_HANDLER, cell_table, ratio_table
 
 
@@ -159,21 +160,29 @@ def judge_peaks(
     ``{"run_id": ..., "suspects": [{"host", "setting", "handler", "processes", "cores"}]}``; that run
     is read from the directory beside it. Other runs are exploratory: REAL is out of their reach.
     """
-    own = Evidence(curves, counters, int(run.meta["seed"]), str(run.meta.get("created_at", ""))[:10])
+    own = _evidence(run, curves, counters)
     confirms = run.meta.get("confirms")
     if not confirms:
         found = [judge(suspect, own, None, run.indifference) for suspect in suspects(curves, best)]
         return [verdict for verdict in found if verdict is not None]
-    first = read_run(run.directory.parent / confirms["run_id"])
-    first_trials = with_setting(trials_of(first.attempts))
-    explored = Evidence(
-        curves_of(first_trials),
-        counter_table(first_trials),
-        int(first.meta["seed"]),
-        str(first.meta.get("created_at", ""))[:10],
-    )
-    found = [judge(Suspect(**item), explored, own, run.indifference) for item in confirms["suspects"]]
+    named = [Suspect(**item) for item in confirms["suspects"]]
+    try:
+        first = read_run(run.directory.parent / confirms["run_id"])
+    except RunUnreadable as error:
+        reason = f"the run that it confirms cannot be read: {error}"
+        nan = float("nan")
+        return [PeakVerdict(suspect, INCONCLUSIVE, (), reason, nan, nan) for suspect in named]
+    trials = with_setting(trials_of(first.attempts))
+    explored = _evidence(first, curves_of(trials), counter_table(trials))
+    found = [judge(suspect, explored, own, run.indifference) for suspect in named]
     return [verdict for verdict in found if verdict is not None]
+
+
+def _evidence(run: Run, curves: Sequence[Curve], counters: pd.DataFrame) -> Evidence:
+    first_day = str(run.meta.get("created_at", ""))[:10]
+    last = run.attempts["started_at"].max()
+    last_day = first_day if pd.isna(last) else max(first_day, last.date().isoformat())
+    return Evidence(curves, counters, int(run.meta["seed"]), first_day, last_day)
 
 
 def all_claims(

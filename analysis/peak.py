@@ -1,14 +1,14 @@
-"""Is a peak off the core count real: which counts to confirm, and the rule that decides."""
+"""Is a peak off the core count real: which peaks are suspected, and the rule that decides."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from analysis.best_set import BLOCKS_FOR_BEST, BestSet, best_set, blocks_for_difference
+from analysis.best_set import BestSet, best_set, blocks_for_difference
 from analysis.curves import Curve
 from analysis.explanation import mechanism
 from analysis.intervals import mean_interval
@@ -16,7 +16,6 @@ from analysis.models import band_without
 
 REAL, NOISE, INCONCLUSIVE = "REAL", "NOISE", "INCONCLUSIVE"
 HOLDS, FAILS, UNTESTED = "holds", "fails", "untested"
-CONFIRMATION_BLOCKS = 20
 CONCURRENCIES_FOR_REAL = 3
 
 
@@ -29,29 +28,6 @@ class Suspect:
     handler: str
     processes: int
     cores: int
-
-
-@dataclass(frozen=True)
-class Confirmation:
-    """The cells that decide whether a suspected peak is real.
-
-    Parameters
-    ----------
-    suspect : Suspect
-        Host, handler and count.
-    counts : tuple of int
-        The suspect, its neighbours, cores, twice the cores, the runner-up.
-    conditions : tuple of dict
-        Conditions to measure the counts under: as explored, two more concurrencies (all above the
-        largest count), the other keep-alive, another load generator.
-    blocks : int
-        Blocks of each; with a seed that the exploratory run did not use, on another day.
-    """
-
-    suspect: Suspect
-    counts: tuple[int, ...]
-    conditions: tuple[dict[str, object], ...]
-    blocks: int
 
 
 @dataclass(frozen=True)
@@ -101,14 +77,15 @@ class Evidence:
         `explanation.counter_table` of the run.
     seed : int
         Of the schedule.
-    day : str
-        Date of the run, ISO.
+    first_day, last_day : str
+        Dates (ISO, UTC) on which the run and its last attempt began.
     """
 
     curves: Sequence[Curve]
     counters: pd.DataFrame
     seed: int
-    day: str
+    first_day: str
+    last_day: str
 
     def curve(self, suspect: Suspect) -> Curve | None:
         """Return the suspect's own curve."""
@@ -141,59 +118,6 @@ def suspects(curves: Sequence[Curve], best: Sequence[BestSet]) -> list[Suspect]:
     ]
 
 
-def confirmation(
-    curve: Curve, judged: BestSet, indifference: float, other_tools: Sequence[str]
-) -> Confirmation:
-    """Say which cells decide whether the leading count of a curve is real.
-
-    Parameters
-    ----------
-    curve, judged
-        The exploratory curve and its best set.
-    indifference : float
-        δ as a fraction.
-    other_tools : sequence of str
-        Load generators of the host beside the curve's own.
-
-    Returns
-    -------
-    Confirmation
-        Pure: it schedules nothing.
-    """
-    leader = judged.leader
-    if leader is None:
-        raise ValueError(f"{curve.host}: {curve.handler}: no valid trials, nothing to confirm")
-    others = judged.processes[judged.processes != leader]
-    runner_up = int(others[judged.log_means[judged.processes != leader].argmax()]) if len(others) else leader
-    wanted = {*range(leader - 2, leader + 3), curve.cores, 2 * curve.cores, runner_up}
-    counts = tuple(sorted(count for count in wanted if count >= 1))
-    base = dict(curve.conditions)
-    levels = [level for level in _concurrencies(counts[-1], curve.concurrency) if level != curve.concurrency]
-    conditions = [
-        base,
-        *({**base, "concurrency": level} for level in levels[: CONCURRENCIES_FOR_REAL - 1]),
-        {**base, "keepalive": not base["keepalive"]},
-        *({**base, "tool": tool} for tool in other_tools[:1]),
-    ]
-    needed = blocks_for_difference(judged.residual_sd, indifference)
-    return Confirmation(
-        suspect=Suspect(curve.host, curve.setting, curve.handler, leader, curve.cores),
-        counts=counts,
-        conditions=tuple(conditions),
-        blocks=int(min(max(needed, BLOCKS_FOR_BEST), CONFIRMATION_BLOCKS)),
-    )
-
-
-def _concurrencies(largest: int, own: int) -> list[int]:
-    """Return concurrencies above the largest count: a prime first, since no count divides it."""
-    prime = next(n for n in range(max(largest + 1, own + 1), 10**6) if _is_prime(n))
-    return [prime, 2 * largest + 2, 3 * largest + 1]
-
-
-def _is_prime(n: int) -> bool:
-    return n > 1 and all(n % d for d in range(2, int(n**0.5) + 1))
-
-
 def judge(
     suspect: Suspect, explored: Evidence, confirmed: Evidence | None, indifference: float
 ) -> PeakVerdict | None:
@@ -213,7 +137,8 @@ def judge(
     Returns
     -------
     PeakVerdict or None
-        ``None`` when the suspect's curve is not in the exploratory run.
+        Under the setting of the run that decided; ``None`` when the suspect's curve is not in the
+        exploratory run.
     """
     first = explored.curve(suspect)
     if first is None:
@@ -242,7 +167,8 @@ def judge(
     verdict, reason = _decide(conditions, within=within, indifference=indifference)
     if verdict == INCONCLUSIVE and conditions[1].status != HOLDS:
         reason += f"; about {blocks_for_difference(judged.residual_sd, indifference)} blocks would tell"
-    return PeakVerdict(suspect, verdict, conditions, reason, difference, margin)
+    here = replace(suspect, setting=second.setting)
+    return PeakVerdict(here, verdict, conditions, reason, difference, margin)
 
 
 def _explored_only(
@@ -268,9 +194,14 @@ def _difference_text(difference: float, margin: float) -> str:
 
 
 def _fresh(explored: Evidence, confirmed: Evidence) -> Condition:
-    fresh, other_day = confirmed.seed != explored.seed, confirmed.day != explored.day
-    detail = f"seed {explored.seed}, then {confirmed.seed}; {explored.day}, then {confirmed.day}"
-    return Condition("fresh seed, other day", HOLDS if fresh and other_day else FAILS, detail)
+    broken = []
+    if confirmed.seed == explored.seed:
+        broken.append(f"both runs have the seed {explored.seed}: the rule asks for a fresh one")
+    if confirmed.first_day <= explored.last_day:
+        when = "on the same day as" if confirmed.first_day == explored.last_day else "before the end of"
+        broken.append(f"confirmed {when} the exploration ({explored.last_day}): the rule asks for another day")
+    detail = f"seed {explored.seed}, then {confirmed.seed}; {explored.last_day}, then {confirmed.first_day}"
+    return Condition("fresh seed, other day", FAILS if broken else HOLDS, "; ".join(broken) or detail)
 
 
 def _shown(difference: float, margin: float, zone: float) -> Condition:
@@ -362,14 +293,15 @@ def _mechanism(suspect: Suspect, curve: Curve, evidence: Evidence) -> Condition:
 
 
 def _decide(conditions: Sequence[Condition], *, within: bool, indifference: float) -> tuple[str, str]:
-    moved = conditions[3]
+    fresh, shown, _, moved, *_ = conditions
+    but = f"; {fresh.detail}" if fresh.status == FAILS else ""
     if moved.status == FAILS:
-        return NOISE, f"an artefact of the load's concurrency, the peak moves with it: {moved.detail}"
+        return NOISE, f"an artefact of the load's concurrency, the peak moves with it: {moved.detail}{but}"
     if within:
-        detail = conditions[1].detail
-        return NOISE, f"confirmation shows no advantage larger than ±{100 * indifference:g} %: {detail}"
+        equal = f"confirmation shows no advantage larger than ±{100 * indifference:g} %: {shown.detail}"
+        return NOISE, equal + but
     if all(condition.status == HOLDS for condition in conditions):
-        return REAL, conditions[1].detail
+        return REAL, shown.detail
     missing = [f"{item.name}: {item.status} ({item.detail})" for item in conditions if item.status != HOLDS]
     return INCONCLUSIVE, "; ".join(missing)
 

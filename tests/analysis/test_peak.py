@@ -7,11 +7,12 @@ import pytest
 from synthetic_runs import Recipe, knee_then_decline, write_run
 
 from analysis.best_set import best_set
+from analysis.confirmation import confirmation
 from analysis.curves import curves_of, trials_of, with_setting
 from analysis.dataset import read_run
 from analysis.explanation import counter_table
 from analysis.findings import find, judge_peaks
-from analysis.peak import INCONCLUSIVE, NOISE, REAL, PeakVerdict, confirmation
+from analysis.peak import INCONCLUSIVE, NOISE, REAL, PeakVerdict
 
 FOUR_CORES = {"lab-4core": 4}
 COUNTS = (1, 2, 4, 6, 8, 11, 12, 13, 14, 15, 16)
@@ -124,7 +125,7 @@ def test_a_peak_that_vanishes_is_noise(tmp_path: Path) -> None:
 
 def test_the_confirmation_plan_holds_neighbours_rivals_and_other_conditions(tmp_path: Path) -> None:
     findings = find(read_run(_run(tmp_path, "20261123-000000-explore", _spike_at_13)))
-    plan = confirmation(findings.curves[0], findings.best[0], 0.02, ["wrk"])
+    plan = confirmation(findings.curves[0], findings.best[0], 0.02)
     assert {11, 12, 13, 14, 15, 4, 8} <= set(plan.counts)
     levels = {condition["concurrency"] for condition in plan.conditions}
     assert len(levels) == 3
