@@ -144,6 +144,9 @@ def judge(
     if first is None:
         return None
     second = confirmed.like(first) if confirmed is not None else None
+    if confirmed is not None and second is None:
+        nan = float("nan")
+        return PeakVerdict(suspect, INCONCLUSIVE, (), "the confirmation has no trial of it yet", nan, nan)
     decisive = first if second is None else second
     judged = best_set(decisive.processes, decisive.log_rps, indifference)
     place = judged.index(suspect.processes)
@@ -199,7 +202,9 @@ def _fresh(explored: Evidence, confirmed: Evidence) -> Condition:
         broken.append(f"both runs have the seed {explored.seed}: the rule asks for a fresh one")
     if confirmed.first_day <= explored.last_day:
         when = "on the same day as" if confirmed.first_day == explored.last_day else "before the end of"
-        broken.append(f"confirmed {when} the exploration ({explored.last_day}): the rule asks for another day")
+        broken.append(
+            f"confirmed {when} the exploration ({explored.last_day}): the rule asks for another day"
+        )
     detail = f"seed {explored.seed}, then {confirmed.seed}; {explored.last_day}, then {confirmed.first_day}"
     return Condition("fresh seed, other day", FAILS if broken else HOLDS, "; ".join(broken) or detail)
 

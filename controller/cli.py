@@ -20,11 +20,21 @@ from rich.console import Console
 
 from controller.catalogue import load_catalogue
 from controller.cells import Trial
+from controller.confirmation import Confirmation, plan_lines
+from controller.confirmation_run import (
+    Question,
+    confirm_run,
+    earlier_confirmations,
+    experiment_of,
+    planned_trials,
+    read_question,
+)
 from controller.doctor import examine
 from controller.errors import InputError, SweepError
 from controller.experiment import ExperimentFile, read_experiment
 from controller.facts_cache import remembered_facts
 from controller.inventory import Host, read_hosts
+from controller.journal import utc_now
 from controller.placement import CpuPool
 from controller.plan import HostPlan, PlannedHost, plan_host
 from controller.progress import duration, reasons_text
@@ -124,6 +134,33 @@ def resume(
     """Measure exactly what a run is missing."""
     workplace = _workplace(inventory, results, patience)
     _finish(workplace, resume_run(workplace, name, new_epoch))
+
+
+@app.command()
+def confirm(
+    name: RunName = None,
+    inventory: Inventory = DEFAULT_INVENTORY,
+    results: Results = DEFAULT_RESULTS,
+    *,
+    blocks: Annotated[
+        int | None, typer.Option("--blocks", min=1, help="blocks; by default as many as the report asks for")
+    ] = None,
+    only_plan: Annotated[bool, typer.Option("--plan", help="print the plan and touch no host")] = False,
+    patience: PatienceS = 60.0,
+) -> None:
+    """Measure anew, with a fresh seed, what decides whether the peaks that a run suggests are real."""
+    question = read_question(find_run(results, name))
+    workplace = _workplace(inventory, question.confirmed.path.parent, patience)
+    for reason in question.nothing_for:
+        workplace.tell(reason)
+    if not question.plans:
+        typer.echo(f"run {question.confirmed.run_id}: nothing to confirm")
+        return
+    experiment = experiment_of(question, blocks)
+    _print_confirmation(workplace, question, experiment)
+    if not only_plan:
+        command = shlex.join([*program(), *sys.argv[1:]])
+        _finish(workplace, confirm_run(workplace, question, experiment, command))
 
 
 @app.command()
@@ -260,6 +297,27 @@ def _tell_plan(
         workplace.tell(f"{each.host.name}: {cores}, {len(each.cells)} cells, {count} trials")
     blocks, expected_s = file.experiment.design.blocks, expected_duration_s(file.experiment, trials)
     workplace.tell(f"{len(trials)} trials in {blocks} blocks, about {duration(expected_s)}")
+
+
+def _print_confirmation(workplace: Workplace, question: Question, experiment: Confirmation) -> None:
+    for line in plan_lines(question.plans):
+        typer.echo(line)
+    trials = planned_trials(workplace, question, experiment)
+    design, expected_s = experiment.design, expected_duration_s(experiment, trials)
+    typer.echo(f"{len(trials)} trials in {design.blocks} blocks, about {duration(expected_s)}")
+    typer.echo(f"seed {design.seed}, from that of {question.confirmed.run_id} and its name")
+    wanted = max(plan.blocks for plan in question.plans)
+    if design.blocks < wanted:
+        workplace.tell(f"the report asks for {wanted} blocks; with fewer the verdict may stay open")
+    if question.last_day >= utc_now()[:10]:
+        workplace.tell(
+            f"{question.confirmed.run_id} was measured until today ({question.last_day}, UTC): "
+            "no peak is REAL before it is confirmed on another day"
+        )
+    if earlier := earlier_confirmations(question):
+        workplace.tell(
+            f"confirmed before by {', '.join(earlier)}: a peak that is tried until it shows proves nothing"
+        )
 
 
 def _finish(workplace: Workplace, outcome: Outcome) -> None:

@@ -160,18 +160,18 @@ def plan_lines(plans: Iterable[ConfirmationPlan]) -> Iterator[str]:
         suspect = plan.suspect
         setting = f", {suspect.setting}" if suspect.setting else ""
         yield (
-            f"{suspect.host} ({suspect.cores} cores{setting}): {suspect.handler}: "
-            f"is the peak at {suspect.processes} processes real?"
+            f"{suspect.host} ({suspect.cores} core{'' if suspect.cores == 1 else 's'}{setting}): "
+            f"is the peak of {suspect.handler} at {suspect.processes} real?"
         )
-        yield f"  processes {', '.join(map(str, plan.counts))}"
+        yield f"  processes: {', '.join(map(str, plan.counts))}"
         base, *others = (condition.model_dump() for condition in plan.conditions)
-        yield f"  at {', '.join(f'{name}={level}' for name, level in base.items())}"
+        yield f"  as explored: {', '.join(f'{name} {level}' for name, level in base.items())}"
         for other in others:
-            yield f"  at {_difference(base, other)}"
+            yield f"  and with: {_difference(base, other)}"
 
 
 def _difference(base: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={level}" for name, level in other.items() if level != base[name])
+    return ", ".join(f"{name} {level}" for name, level in other.items() if level != base[name])
 
 
 def _factors(rows: Sequence[Row]) -> Factors:
