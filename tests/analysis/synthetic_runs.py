@@ -49,12 +49,12 @@ class Recipe:
     speed_of_cell: Callable[[int, dict[str, Any]], float] | None = None
 
 
-def write_run(results: Path, recipe: Recipe) -> Path:
-    """Write one run directory and return it."""
+def write_run(results: Path, recipe: Recipe, trials: list[dict[str, Any]] | None = None) -> Path:
+    """Write one run directory, with a schedule of its own unless one is given, and return it."""
     directory = results / recipe.run_id
     (directory / "hosts").mkdir(parents=True)
     rng = np.random.default_rng(recipe.seed)
-    schedule = list(_schedule(recipe, rng))
+    schedule = list(_schedule(recipe, rng)) if trials is None else trials
     _dump(directory / "schedule.json", {"schema": 1, "seed": recipe.seed, "trials": schedule})
     for name, cores in recipe.hosts.items():
         _dump(directory / "hosts" / f"{name}.json", _host(name, cores))
