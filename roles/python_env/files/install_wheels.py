@@ -1,7 +1,7 @@
 """Unpack pure Python wheels into the environment of the interpreter that runs this.
 
-Usage: install_wheels.py WHEEL...  A pure wheel is installed by unpacking it. That needs no pip, no ensurepip and
-no distutils, which Debian keeps in packages of their own.
+Usage: install_wheels.py WHEEL...  A pure wheel is installed by unpacking it. That needs no pip, ensurepip or
+distutils, which Debian keeps in packages of their own.
 """
 
 import compileall
