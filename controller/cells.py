@@ -34,7 +34,8 @@ class Cell:
     cores : int
         Cores that the SERVER has, which may be fewer than the host's.
     placement : str
-        `shared` (load on the server's cores) or `split` (load on other cores of the host).
+        `shared` (load on the server's cores), `split` (load on other cores of the host) or `remote` (load on
+        another host).
     workload : str
         What a request makes the handler do.
     tool : str

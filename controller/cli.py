@@ -12,6 +12,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,8 +36,9 @@ from controller.experiment import ExperimentFile, read_experiment
 from controller.facts_cache import remembered_facts
 from controller.inventory import Host, read_hosts
 from controller.journal import utc_now
+from controller.load_hosts import find_load_hosts
 from controller.placement import CpuPool
-from controller.plan import HostPlan, PlannedHost, plan_host
+from controller.plan import HostPlan, PlannedHost, joined_machines, plan_host
 from controller.progress import duration, reasons_text
 from controller.run_directory import PROJECT, find_run
 from controller.runs import (
@@ -95,7 +97,11 @@ def plan(
     workplace = _workplace(inventory, DEFAULT_RESULTS)
     file = read_experiment(experiment, load_catalogue())
     hosts = select_hosts(workplace, file, limit)
-    plans = [plan_host(file.experiment, _remembered(workplace, file, host, cores)) for host in hosts]
+    load_hosts = find_load_hosts(inventory, PROJECT, file.experiment, hosts)
+    plans = [
+        plan_host(file.experiment, _remembered(workplace, file, host, cores, load_hosts.get(host.name)))
+        for host in hosts
+    ]
     trials = make_schedule(file.experiment, plans)
     if as_json:
         typer.echo(json.dumps(schedule_document(file.experiment.design.seed, trials), indent=1))
@@ -270,10 +276,13 @@ def _workplace(inventory: Path, results: Path, patience_s: float = 60.0) -> Work
     return Workplace(inventory, results, Console(stderr=True), Patience(absence_s=patience_s))
 
 
-def _remembered(workplace: Workplace, file: ExperimentFile, host: Host, cores: int | None) -> PlannedHost:
+def _remembered(
+    workplace: Workplace, file: ExperimentFile, host: Host, cores: int | None, load_host: Host | None
+) -> PlannedHost:
+    load_machine = load_host.machine if load_host else None
     facts = remembered_facts(host)
     if facts is not None:
-        return planned_host(file.experiment, Site(host, facts))
+        return replace(planned_host(file.experiment, Site(host, facts)), load_machine=load_machine)
     assumed = cores or len(os.sched_getaffinity(0))
     source = "--cores" if cores else "like this machine"
     workplace.tell(
@@ -282,7 +291,10 @@ def _remembered(workplace: Workplace, file: ExperimentFile, host: Host, cores: i
     )
     pool = CpuPool(tuple(range(assumed)), host.server_cpus, host.load_cpus)
     versions = {level: level for level in file.experiment.factors.lighttpd}
-    return PlannedHost(host.name, host.machine, pool, versions, assumed=True)
+    return PlannedHost(
+        host.name, host.machine, pool, versions,
+        load_from=host.load_from, load_machine=load_machine, assumed=True,
+    )  # fmt: skip
 
 
 def _tell_plan(
@@ -295,7 +307,8 @@ def _tell_plan(
         assumed = " (assumed)" if each.host.assumed else ""
         cores = f"{len(each.host.pool.cpus)} cores{assumed}"
         workplace.tell(f"{each.host.name}: {cores}, {len(each.cells)} cells, {count} trials")
-    blocks, expected_s = file.experiment.design.blocks, expected_duration_s(file.experiment, trials)
+    blocks = file.experiment.design.blocks
+    expected_s = expected_duration_s(file.experiment, trials, joined_machines(plans))
     workplace.tell(f"{len(trials)} trials in {blocks} blocks, about {duration(expected_s)}")
 
 

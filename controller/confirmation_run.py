@@ -172,7 +172,7 @@ def _check_unchanged(question: Question, document: Mapping[str, Any], sites: Map
     before = newest_fingerprints(document, read_journal(run.journal_path).records)
     found: list[Change] = []
     for name, site in sites.items():
-        known, now = before[name], site.facts.fingerprint()
+        known, now = before[name], site.fingerprint()
         if _only_more_load_generators(run, name, known, site.facts):
             known = {**known, "load_generators": now["load_generators"]}
         found.extend(changes(known, now, f"hosts.{name}."))

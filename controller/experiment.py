@@ -43,7 +43,7 @@ class Factors(_Section):
     keepalive: SwitchLevels | None = Field(None, description="re-use of connections; else load.keepalive")
     cores: CoreLevels = Field(("all",), description="cores of the server; `all` is what the host has")
     placement: PlacementLevels = Field(
-        ("shared",), description="load on the server's cores, or on cores of its own"
+        ("shared",), description="load on the server's cores, on cores of its own, or on another host"
     )
     workload: NameLevels | None = Field(None, description="what a request does; else the key workload")
     lighttpd: NameLevels = Field(("default",), description="versions of lighttpd that the hosts have")

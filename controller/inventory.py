@@ -14,6 +14,7 @@ from controller.errors import InventoryError
 
 HOST_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 DEFAULT_LISTEN_PORT = 8080
+EVERYWHERE = ("*", "0.0.0.0", "::", "[::]")  # noqa: S104  (these are refused)
 AUTOMATIC_PYTHON = ("", "auto", "auto_silent", "auto_legacy", "auto_legacy_silent")
 
 
@@ -57,6 +58,8 @@ class Host:
         Interpreter that runs the agent.
     listen_port : int
         Where lighttpd listens during a trial.
+    listen_address : str or None
+        Where it listens for a load from another host; None for `address`.
     """
 
     name: str
@@ -76,6 +79,7 @@ class Host:
     prefix: str | None = None
     python: str = "python3"
     listen_port: int = DEFAULT_LISTEN_PORT
+    listen_address: str | None = None
 
 
 def read_hosts(inventory: Path, pattern: str, project: Path) -> tuple[Host, ...]:
@@ -168,6 +172,12 @@ def host_from_variables(name: str, variables: Mapping[str, Any], inventory: Path
     prefix = text("fcgi_sweep_prefix")
     if prefix and (re.search(r"\s", prefix) or not prefix.startswith(("/", "~/"))):
         raise complain("fcgi_sweep_prefix", f"is {prefix!r}; it must be an absolute path without spaces")
+    load_from = text("load_from")
+    if load_from == name:
+        raise complain("load_from", "names the host itself; leave it out, and use placement shared or split")
+    listen_address = text("fcgi_sweep_address")
+    if listen_address in EVERYWHERE:
+        raise complain("fcgi_sweep_address", f"is {listen_address!r}; name one address of the host, not all")
     python = text("ansible_python_interpreter") or ""
     return Host(
         name=name,
@@ -181,12 +191,13 @@ def host_from_variables(name: str, variables: Mapping[str, Any], inventory: Path
         known_hosts=options.known_hosts,
         proxy_jump=options.proxy_jump,
         config_file=options.config_file,
-        load_from=text("load_from"),
+        load_from=load_from,
         server_cpus=cpus("server_cpus"),
         load_cpus=cpus("load_cpus"),
         prefix=prefix,
         python="python3" if python in AUTOMATIC_PYTHON else python,
         listen_port=number("fcgi_sweep_port") or DEFAULT_LISTEN_PORT,
+        listen_address=listen_address,
     )
 
 

@@ -24,7 +24,7 @@ class CpuPool:
 
 @dataclass(frozen=True, slots=True)
 class CpuShare:
-    """CPUs of the server and of the load generator during one trial."""
+    """CPUs of the server and of the load generator during one trial; `load` is empty for another host's."""
 
     server: tuple[int, ...]
     load: tuple[int, ...]
@@ -33,8 +33,9 @@ class CpuShare:
 def share_cpus(pool: CpuPool, cores: int | str, placement: str) -> CpuShare:
     """Divide a host's CPUs between server and load generator.
 
-    `shared` puts the load on the server's own CPUs, as the 2007 study did; `split` keeps it on others. With
-    `cores` = `all`, `split` leaves one CPU to the load generator, unless the inventory says which.
+    `shared` puts the load on the server's own CPUs, as the 2007 study did; `split` keeps it on others, and
+    `remote` on another host. With `cores` = `all`, `split` leaves one CPU to the load generator, unless the
+    inventory says which.
 
     Parameters
     ----------
@@ -43,7 +44,7 @@ def share_cpus(pool: CpuPool, cores: int | str, placement: str) -> CpuShare:
     cores : int or str
         Cores of the server, or `all`.
     placement : str
-        `shared` or `split`.
+        `shared`, `split` or `remote`.
 
     Raises
     ------
@@ -55,12 +56,13 @@ def share_cpus(pool: CpuPool, cores: int | str, placement: str) -> CpuShare:
         raise ValueError(
             f"the inventory reserves CPU {unknown[0]}, which the host does not have: {list(pool.cpus)}"
         )
-    if placement == "shared":
+    if placement != "split":
         candidates = pool.server or pool.cpus
         wanted = len(candidates) if cores == "all" else int(cores)
         if wanted > len(candidates):
             raise ValueError(f"{wanted} server cores, but the host has {len(candidates)}")
-        return CpuShare(candidates[:wanted], candidates[:wanted])
+        server = candidates[:wanted]
+        return CpuShare(server, server if placement == "shared" else ())
     return _split(pool, cores)
 
 

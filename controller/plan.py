@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from controller.catalogue import STATIC
 from controller.cells import Cell
 from controller.experiment import Experiment
+from controller.machines import joined
 from controller.placement import CpuPool, share_cpus
 
 REFERENCE_HANDLER = "threaded"
+KEEPS_CONNECTIONS = ("h2load",)
+"""Load generators that cannot open a connection for each request."""
 OVERHEAD_S = 0.8
 """Time of a trial outside warm-up and measurement, as far as planning is concerned."""
 
@@ -28,6 +31,8 @@ class PlannedHost:
         Its CPUs.
     lighttpd : mapping of str to str
         Version that each lighttpd level of the experiment stands for on this host; missing where it has none.
+    load_from, load_machine : str or None
+        The host that makes the load in trials with placement `remote`, and its physical box.
     assumed : bool
         Whether the CPUs are a guess because the host has never been asked.
     """
@@ -36,6 +41,8 @@ class PlannedHost:
     machine: str
     pool: CpuPool
     lighttpd: Mapping[str, str]
+    load_from: str | None = None
+    load_machine: str | None = None
     assumed: bool = False
 
 
@@ -101,6 +108,9 @@ def plan_host(experiment: Experiment, host: PlannedHost) -> HostPlan:
         if version is None:
             _count(dropped, f"lighttpd {lighttpd} is not built there; provision it or leave the version out")
             continue
+        if reason := _impossible(host, experiment.load.tool, keepalive, placement):
+            _count(dropped, reason)
+            continue
         try:
             share = share_cpus(host.pool, cores, placement)
         except ValueError as error:
@@ -122,9 +132,28 @@ def plan_host(experiment: Experiment, host: PlannedHost) -> HostPlan:
     )
 
 
+def joined_machines(plans: Iterable[HostPlan]) -> dict[str, str]:
+    """Return the machines that are measured as one, each with the name of its group."""
+    return joined(
+        (plan.host.machine, plan.host.load_machine)
+        for plan in plans
+        if plan.host.load_machine is not None and any(cell.placement == "remote" for cell in plan.cells)
+    )
+
+
 def trial_duration_s(experiment: Experiment) -> float:
     """Return the expected duration of one trial in seconds."""
     return experiment.load.warmup_s + experiment.load.measure_s + OVERHEAD_S
+
+
+def _impossible(host: PlannedHost, tool: str, keepalive: bool, placement: str) -> str | None:
+    if tool in KEEPS_CONNECTIONS and not keepalive:
+        return f"keepalive false: {tool} always keeps its connections; use ab or wrk"
+    if placement == "remote" and host.load_from is None:
+        return (
+            "placement remote: the host has no load_from in the inventory; name the host that makes the load"
+        )
+    return None
 
 
 def _count(dropped: dict[str, int], reason: str) -> None:

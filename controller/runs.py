@@ -22,13 +22,14 @@ from controller.facts_query import facts_of
 from controller.fingerprint import Change, changes
 from controller.inventory import Host, read_hosts
 from controller.journal import Journal, attempts, current_epoch, read_journal, utc_now
-from controller.plan import HostPlan, PlannedHost, plan_host, trial_duration_s
+from controller.load_hosts import find_load_hosts, load_site
+from controller.plan import HostPlan, PlannedHost, joined_machines, plan_host, trial_duration_s
 from controller.progress import duration, open_progress
 from controller.run_directory import PROJECT, RunDirectory, create_run, find_run
 from controller.schedule import expected_duration_s, make_schedule
 from controller.standing import HostStanding, missing_trials, standings
 from controller.sweep import Patience, Sweep
-from controller.trial import Site, missing_on_host
+from controller.trial import Site, missing_for_load, missing_on_host
 
 Planner = Callable[[PlannedHost], HostPlan]
 
@@ -111,7 +112,14 @@ def planned_host(experiment: Experiment, site: Site) -> PlannedHost:
     """Return what planning needs to know about a host whose facts are known."""
     builds = {level: site.facts.lighttpd_build(level) for level in experiment.factors.lighttpd}
     versions = {level: build.version for level, build in builds.items() if build}
-    return PlannedHost(site.host.name, site.host.machine, site.pool, versions)
+    return PlannedHost(
+        name=site.host.name,
+        machine=site.host.machine,
+        pool=site.pool,
+        lighttpd=versions,
+        load_from=site.host.load_from,
+        load_machine=site.load.host.machine if site.load else None,
+    )
 
 
 def start_run(workplace: Workplace, file: ExperimentFile, limit: str | None, command: str) -> Outcome:
@@ -123,7 +131,7 @@ def start_run(workplace: Workplace, file: ExperimentFile, limit: str | None, com
         Before or during the run; what is measured is on disk.
     """
     hosts = select_hosts(workplace, file, limit)
-    sites, left_out = _ask(workplace, hosts)
+    sites, left_out = _ask(workplace, file.experiment, hosts)
 
     def planner(host: PlannedHost) -> HostPlan:
         return plan_host(file.experiment, host)
@@ -168,14 +176,15 @@ def measure_new_run(
             "machine": site.host.machine,
             "label": site.facts.label(name),
             "facts": site.facts.document,
+            **({"load_from": site.load.describe()} if site.load else {}),
         }
         for name, site in sites.items()
     }
-    fingerprints = {name: site.facts.fingerprint() for name, site in sites.items()}
+    fingerprints = {name: site.fingerprint() for name, site in sites.items()}
     run = create_run(
         workplace.results, file, trials, documents, fingerprints, command=command, confirms=confirms
     )
-    expected = duration(expected_duration_s(file.experiment, trials))
+    expected = duration(expected_duration_s(file.experiment, trials, joined_machines(plans)))
     workplace.tell(f"run {run.run_id}: {len(trials)} trials on {len(sites)} hosts, about {expected}")
     with run.locked(), run.open_journal() as journal, resume_hint(workplace, run):
         _measure(workplace, run, file.experiment, journal, trials=trials, sites=sites)
@@ -251,10 +260,13 @@ def resume_hint(workplace: Workplace, run: RunDirectory) -> Iterator[None]:
         raise
 
 
-def _ask(workplace: Workplace, hosts: Sequence[Host]) -> tuple[dict[str, Site], dict[str, str]]:
+def _ask(
+    workplace: Workplace, experiment: Experiment, hosts: Sequence[Host]
+) -> tuple[dict[str, Site], dict[str, str]]:
     sites: dict[str, Site] = {}
     left_out: dict[str, str] = {}
-    answers = facts_of(hosts)
+    load_hosts = find_load_hosts(workplace.inventory, PROJECT, experiment, hosts)
+    answers = facts_of(list({host.name: host for host in (*hosts, *load_hosts.values())}.values()))
     for host in hosts:
         answer = answers[host.name]
         if isinstance(answer, RemoteError):
@@ -262,8 +274,12 @@ def _ask(workplace: Workplace, hosts: Sequence[Host]) -> tuple[dict[str, Site], 
         elif answer.manifest is None:
             left_out[host.name] = _not_provisioned(host.name, "provisioning never finished there")
         else:
-            sites[host.name] = Site(host, answer)
             remember_facts(host, answer)
+            load = load_site(host, load_hosts[host.name], answers) if host.name in load_hosts else None
+            if isinstance(load, str):
+                left_out[host.name] = load
+            else:
+                sites[host.name] = Site(host, answer, load)
     for host_name, reason in left_out.items():
         workplace.tell(f"{host_name}: left out: {reason}")
     return sites, left_out
@@ -281,16 +297,25 @@ def _plan(
         plan = planner(planned_host(experiment, site))
         for dropped in plan.dropped:
             workplace.tell(f"{name}: {dropped.cells} cells dropped: {dropped.reason}")
-        lacks = [missing_on_host(cell, site.facts) for cell in (*plan.cells, plan.reference)]
-        reason = next(filter(None, lacks), None)
+        reason = _lacks(plan, site)
         if not plan.cells:
             left_out[name] = "; ".join(dropped.reason for dropped in plan.dropped)
         elif reason:
-            left_out[name] = _not_provisioned(name, reason)
+            left_out[name] = reason
             workplace.tell(f"{name}: left out: {left_out[name]}")
         else:
             plans.append(plan)
     return plans
+
+
+def _lacks(plan: HostPlan, site: Site) -> str | None:
+    for cell in (*plan.cells, plan.reference):
+        if reason := missing_on_host(cell, site.facts):
+            return _not_provisioned(site.host.name, reason)
+        load = site.load if cell.placement == "remote" else None
+        if load is not None and (reason := missing_for_load(cell, load.facts)):
+            return _not_provisioned(load.host.name, f"load host {load.host.name}: {reason}")
+    return None
 
 
 def _not_provisioned(host: str, reason: str) -> str:
@@ -324,7 +349,7 @@ def known_sites(
         When none answered.
     """
     known = {host.name: host for host in read_hosts(workplace.inventory, experiment.hosts, PROJECT)}
-    sites, left_out = _ask(workplace, [known[name] for name in wanted if name in known])
+    sites, left_out = _ask(workplace, experiment, [known[name] for name in wanted if name in known])
     for name in wanted:
         if name not in known:
             left_out[name] = f"is no longer in {workplace.inventory}; put it back to measure its trials"
@@ -343,7 +368,7 @@ def _check_unchanged(
     document = run.document()
     found = list(_experiment_changes(document))
     fingerprints = newest_fingerprints(document, journal.records)
-    now = {name: site.facts.fingerprint() for name, site in sites.items()}
+    now = {name: site.fingerprint() for name, site in sites.items()}
     for name, fingerprint in now.items():
         found.extend(changes(fingerprints[name], fingerprint, f"hosts.{name}."))
     found = [change for change in found if not _accepted(change, journal)]

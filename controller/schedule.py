@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from controller.cells import Cell, Role, Trial
@@ -81,9 +82,14 @@ def schedule_document(seed: int, trials: Sequence[Trial]) -> dict[str, Any]:
     return {"schema": SCHEMA, "seed": seed, "trials": [trial.to_json() for trial in trials]}
 
 
-def expected_duration_s(experiment: Experiment, trials: Iterable[Trial]) -> float:
-    """Return the expected duration in seconds; machines work in parallel, the hosts of one do not."""
-    per_machine = Counter(trial.machine for trial in trials)
+def expected_duration_s(
+    experiment: Experiment, trials: Iterable[Trial], joined: Mapping[str, str] = MappingProxyType({})
+) -> float:
+    """Return the expected duration in seconds; machines work in parallel, the hosts of one do not.
+
+    `joined` names the group of machines that are measured as one.
+    """
+    per_machine = Counter(joined.get(trial.machine, trial.machine) for trial in trials)
     return max(per_machine.values(), default=0) * trial_duration_s(experiment)
 
 

@@ -1,5 +1,7 @@
 """Measuring what is missing: machines at the same time, the hosts of one machine one after the other.
 
+Machines of which one makes the load for the other count as one: nothing else is measured on either.
+
 A trial that fails, or that fails a gate, is tried again at the end of its block, a bounded number of times. A
 host that goes away is set aside and asked again from time to time while the others go on; it is given up for
 now when it stays away too long or keeps going away. Its trials stay missing; a later resume measures those.
@@ -11,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from controller.cells import Trial
 from controller.errors import RemoteError
@@ -19,11 +21,12 @@ from controller.experiment import Experiment
 from controller.facts_query import query_facts
 from controller.fingerprint import changes
 from controller.journal import NO_ROOM, DiskFull, Journal, attempts
+from controller.machines import joined
 from controller.progress import Progress
 from controller.remote import Transport, open_transport
 from controller.run_directory import RunDirectory
 from controller.standing import attempts_made
-from controller.trial import Attempt, Site, attempt_trial, trial_request
+from controller.trial import Attempt, LoadPart, Site, attempt_trial, load_request, trial_request
 
 AWAY = ("unreachable", "host_lost", "busy")
 """Failure kinds that say nothing about the trial: the host was not there for us."""
@@ -55,6 +58,7 @@ class _Lane:
 
     site: Site
     transport: Transport
+    load_transport: Transport | None
     blocks: deque[deque[Trial]]
     tries: dict[str, int] = field(default_factory=dict)
     losses: int = 0
@@ -66,6 +70,11 @@ class _Lane:
     @property
     def open(self) -> bool:
         return bool(self.blocks) and not self.given_up
+
+    def close(self) -> None:
+        self.transport.close()
+        if self.load_transport is not None:
+            self.load_transport.close()
 
 
 class Sweep:
@@ -143,7 +152,7 @@ class Sweep:
             self.cancel()
         finally:
             for lane in lanes:
-                lane.transport.close()
+                lane.close()
             end.set()
 
     def _work(self, lanes: list[_Lane]) -> None:
@@ -191,7 +200,10 @@ class Sweep:
         number = self._made[trial.trial]
         request = trial_request(self._run.run_id, trial, number, lane.site, self._experiment.load)
         self._progress.started(trial)
-        attempt = attempt_trial(lane.transport, trial, request, self._epoch, self._cancel)
+        load: LoadPart | None = None
+        if request.load_from is not None and lane.site.load is not None and lane.load_transport is not None:
+            load = LoadPart(lane.load_transport, load_request(trial, lane.site.load, request))
+        attempt = attempt_trial(lane.transport, trial, request, self._epoch, self._cancel, load=load)
         self._record(attempt)
         self._progress.ended(attempt)
         if attempt.orphans:
@@ -217,7 +229,7 @@ class Sweep:
             ) from full
 
     def _set_aside(self, lane: _Lane, reason: str) -> None:
-        lane.transport.close()
+        lane.close()
         lane.losses += 1
         lane.away_since = time.monotonic()
         lane.pause_s = self._patience.first_pause_s
@@ -233,7 +245,7 @@ class Sweep:
             lane.away_since = None
             self._progress.told(lane.site.host.name, "is back")
             return
-        lane.transport.close()
+        lane.close()
         now = time.monotonic()
         if lane.away_since is not None and now - lane.away_since >= self._patience.absence_s:
             self._give_up(lane, reason)
@@ -241,13 +253,18 @@ class Sweep:
         lane.look_again_at = now + lane.pause_s
 
     def _absence(self, lane: _Lane) -> str | None:
+        site = lane.site
         try:
-            facts = query_facts(lane.transport)
+            site = replace(site, facts=query_facts(lane.transport))
+            if site.load is not None and lane.load_transport is not None:
+                site = replace(site, load=replace(site.load, facts=query_facts(lane.load_transport)))
         except RemoteError as error:
-            return error.reason
-        if facts.lock is not None:
-            return f"another trial holds the host: {facts.lock}"
-        changed = changes(lane.site.facts.fingerprint(), facts.fingerprint())
+            return error.reason if error.host == site.host.name else f"load host {error}"
+        if site.facts.lock is not None:
+            return f"another trial holds the host: {site.facts.lock}"
+        if site.load is not None and site.load.facts.lock is not None:
+            return f"another trial holds the load host {site.load.host.name}: {site.load.facts.lock}"
+        changed = changes(lane.site.fingerprint(), site.fingerprint())
         if changed:
             lane.away_since = float("-inf")  # waiting does not undo it
             return "came back changed: " + "; ".join(str(change) for change in changed)
@@ -268,11 +285,18 @@ def _lanes(trials: Sequence[Trial], sites: Mapping[str, Site]) -> dict[str, list
     for trial in trials:
         if trial.host in sites:
             blocks.setdefault(trial.host, {}).setdefault(trial.block, deque()).append(trial)
+    loads = {
+        trial.host: load
+        for trial in trials
+        if trial.host in sites and trial.cell.placement == "remote" and (load := sites[trial.host].load)
+    }
+    groups = joined((sites[host].host.machine, load.host.machine) for host, load in loads.items())
     machines: dict[str, list[_Lane]] = {}
     for host, of_host in blocks.items():
         site = sites[host]
-        lane = _Lane(site, open_transport(site.host), deque(of_host.values()))
-        machines.setdefault(site.host.machine, []).append(lane)
+        other = open_transport(loads[host].host) if host in loads else None
+        lane = _Lane(site, open_transport(site.host), other, deque(of_host.values()))
+        machines.setdefault(groups.get(site.host.machine, site.host.machine), []).append(lane)
     return machines
 
 

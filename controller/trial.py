@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agent.records import Failure, LoadSpec, Promise, RecordError, Result, TrialRequest, event_from_json
+from agent.dialogue import LoadRequest
+from agent.records import Failure, LoadSpec, Promise, Result, TrialRequest
 from controller.catalogue import STATIC
 from controller.cells import Cell, Trial
+from controller.conversation import Conversation, measure_on_one_host, measure_on_two_hosts
 from controller.errors import RemoteError
 from controller.experiment import Load
 from controller.host_facts import HostFacts
@@ -21,14 +23,35 @@ from controller.inventory import Host
 from controller.journal import utc_now
 from controller.lighttpd_conf import LighttpdConf, render_lighttpd_conf
 from controller.placement import CpuPool, share_cpus
-from controller.remote import POLL_S, NoLineYet, RemoteProcess, Transport, agent_command
+from controller.remote import Transport, agent_command
 
 READY_TIMEOUT_S = 10.0
 START_AND_STOP_S = 15.0
 SLACK_S = 5.0
 """How long the controller waits for an agent that has reached its own deadline."""
-GRACE_S = 10.0
-"""How long an agent may take to stop everything when it is asked to."""
+LOAD_HOST_S = 15.0
+"""How much longer a trial may take when the load comes from another host."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSite:
+    """The other host, that makes the load for a site.
+
+    Attributes
+    ----------
+    host, facts
+        As those of a site.
+    server_address : str
+        IP address by which it reaches the server.
+    """
+
+    host: Host
+    facts: HostFacts
+    server_address: str
+
+    def describe(self) -> dict[str, Any]:
+        """Return what goes into the results about it."""
+        return {"host": self.host.name, "machine": self.host.machine, "facts": self.facts.document}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +64,25 @@ class Site:
         From the inventory.
     facts : HostFacts
         From its agent.
+    load : LoadSite or None
+        Who makes the load of trials with placement `remote`, where the experiment has some.
     """
 
     host: Host
     facts: HostFacts
+    load: LoadSite | None = None
 
     @property
     def pool(self) -> CpuPool:
         """The CPUs that its trials may use."""
         return CpuPool(self.facts.cpus, self.host.server_cpus, self.host.load_cpus)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what must not change while a run is measured, the load host's part included."""
+        own = self.facts.fingerprint()
+        if self.load is None:
+            return own
+        return {**own, "load_from": {"host": self.load.host.name, **self.load.facts.fingerprint()}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +140,8 @@ class Attempt:
         overhead_s = self.wall_s
         if result is not None and self.result is not None:
             del result["raw"]
-            overhead_s -= self.result.timings_s.warmup + self.result.timings_s.measure
+            loaded = (self.result.load_host or self.result).timings_s
+            overhead_s -= loaded.warmup + loaded.measure
         document = self.trial.to_json()
         del document["machine"]
         return {
@@ -128,18 +162,18 @@ class Attempt:
 def trial_request(run_id: str, trial: Trial, attempt: int, site: Site, load: Load) -> TrialRequest:
     """Put together everything that the agent needs; the host must have what the cell names."""
     cell, facts = trial.cell, site.facts
+    remote = site.load if cell.placement == "remote" else None
     manifest = facts.manifest or {}
-    identity = hashlib.sha256(f"{run_id}/{trial.trial}/{attempt}".encode()).hexdigest()[:8]
-    work_dir = f"{facts.prefix}/run/{identity}"
+    work_dir = _work_dir(facts, run_id, trial, attempt)
     build = facts.lighttpd_build(cell.lighttpd)
     workload = facts.workload(cell.workload) or {}
     handler = facts.handler(cell.handler) or {}
-    tool = facts.load_generator(cell.tool) or {}
+    tool = (remote or site).facts.load_generator(cell.tool) or {}
     python = facts.python() or {}
     share = share_cpus(site.pool, cell.cores, cell.placement)
     conf = LighttpdConf(
         work_dir=work_dir,
-        address="127.0.0.1",
+        address=remote.server_address if remote else "127.0.0.1",
         port=site.host.listen_port,
         modules_dir=build.modules if build else "",
         handler=cell.handler,
@@ -180,14 +214,43 @@ def trial_request(run_id: str, trial: Trial, attempt: int, site: Site, load: Loa
             keepalive=cell.keepalive,
         ),
         server_cpus=share.server,
-        load_cpus=share.load,
+        load_cpus=share.load or None,
+        load_from=remote.host.name if remote else None,
         ready_timeout_s=READY_TIMEOUT_S,
-        deadline_s=load.warmup_s + load.measure_s + READY_TIMEOUT_S + START_AND_STOP_S,
+        deadline_s=load.warmup_s
+        + load.measure_s
+        + READY_TIMEOUT_S
+        + START_AND_STOP_S
+        + (LOAD_HOST_S if remote else 0.0),
     )
 
 
+def load_request(trial: Trial, site: LoadSite, server: TrialRequest) -> LoadRequest:
+    """Put together everything that the load host's agent needs, given what the server's agent is asked."""
+    return LoadRequest(
+        run_id=server.run_id,
+        trial_id=server.trial_id,
+        attempt=server.attempt,
+        prefix=site.facts.prefix,
+        work_dir=_work_dir(site.facts, server.run_id, trial, server.attempt),
+        address=server.address,
+        port=server.port,
+        url_path=server.url_path,
+        expected_bytes=server.expected_bytes,
+        expected_sha256=server.expected_sha256,
+        load=server.load,
+        load_cpus=site.host.load_cpus,
+        deadline_s=server.load.warmup_s + server.load.measure_s + START_AND_STOP_S,
+    )
+
+
+def _work_dir(facts: HostFacts, run_id: str, trial: Trial, attempt: int) -> str:
+    identity = hashlib.sha256(f"{run_id}/{trial.trial}/{attempt}".encode()).hexdigest()[:8]
+    return f"{facts.prefix}/run/{identity}"
+
+
 def missing_on_host(cell: Cell, facts: HostFacts) -> str | None:
-    """Return what a host lacks to measure a cell, None if nothing."""
+    """Return what a host lacks to measure a cell, None if nothing; the load of `remote` is made elsewhere."""
     if facts.manifest is None:
         return "provisioning never finished there (no manifest)"
     if facts.lighttpd_build(cell.lighttpd) is None:
@@ -196,13 +259,34 @@ def missing_on_host(cell: Cell, facts: HostFacts) -> str | None:
         return f"its handlers are older than this checkout: no handler {cell.handler!r}"
     if facts.workload(cell.workload) is None:
         return f"its handlers are older than this checkout: no workload {cell.workload!r}"
+    if cell.placement != "remote":
+        return missing_for_load(cell, facts)
+    return None
+
+
+def missing_for_load(cell: Cell, facts: HostFacts) -> str | None:
+    """Return what a host lacks to make the load of a cell, None if nothing."""
     if facts.load_generator(cell.tool) is None:
         return f"the load generator {cell.tool} is not there (fcgi_sweep_load_generators has to list it)"
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class LoadPart:
+    """The load host's part in an attempt: the way there, and what it is asked."""
+
+    transport: Transport
+    request: LoadRequest
+
+
 def attempt_trial(
-    transport: Transport, trial: Trial, request: TrialRequest, epoch: int, cancel: threading.Event
+    transport: Transport,
+    trial: Trial,
+    request: TrialRequest,
+    epoch: int,
+    cancel: threading.Event,
+    *,
+    load: LoadPart | None = None,
 ) -> Attempt:
     """Measure a trial once. Never raises for what happens on the host, and never waits for ever.
 
@@ -217,15 +301,17 @@ def attempt_trial(
     epoch : int
         Epoch of the run.
     cancel : threading.Event
-        When it is set, the agent is asked to stop.
+        When it is set, the agents are asked to stop.
+    load : LoadPart, optional
+        For a trial whose load comes from another host.
     """
     started_at, began = utc_now(), time.monotonic()
     answer: Result | Failure
     try:
-        with contextlib.closing(transport.start(agent_command(transport.host, "trial"))) as process:
-            answer = _converse(transport, process, request, cancel)
+        answer = _answer(transport, request, cancel, load)
     except RemoteError as error:
-        answer = _failure(request, error.kind, error.reason)
+        who = "" if error.host == trial.host else f"load host {error.host}: "
+        answer = _failure(request, error.kind, who + error.reason)
     attempt = Attempt(trial, request.attempt, epoch, started_at, time.monotonic() - began, texts=answer.raw)
     texts = {"lighttpd.conf": request.lighttpd_conf, **answer.raw}
     attempt = replace(attempt, orphans=len(answer.orphans))
@@ -235,77 +321,25 @@ def attempt_trial(
     return replace(attempt, kind=answer.kind, reason=answer.reason, texts=texts)
 
 
-def _converse(
-    transport: Transport, process: RemoteProcess, request: TrialRequest, cancel: threading.Event
+def _answer(
+    transport: Transport, request: TrialRequest, cancel: threading.Event, load: LoadPart | None
 ) -> Result | Failure:
-    process.write(json.dumps(request.to_json()) + "\n")
-    deadline = time.monotonic() + request.deadline_s + SLACK_S
-    asked_to_stop = False
-    while True:
-        if cancel.is_set() and not asked_to_stop:
-            asked_to_stop = True
-            process.close_input()
-            deadline = min(deadline, time.monotonic() + GRACE_S)
-        try:
-            line = process.read_line(POLL_S)
-        except NoLineYet:
-            if time.monotonic() < deadline:
-                continue
-            transport.close()  # the connection is of no use any more, and closing it ends the lease
-            if asked_to_stop:
-                return _failure(
-                    request, "interrupted", f"interrupted; no word from the agent for {GRACE_S:.0f} s"
-                )
-            waited_s = request.deadline_s + SLACK_S
-            return _failure(
-                request,
-                "host_lost",
-                f"no word from the agent for {waited_s:.0f} s: the host is frozen or its link is down",
-            )
-        if line is None:
-            return _ended_early(transport, process, request, asked_to_stop)
-        answer = _understand(line, request)
-        if answer is not None:
-            process.exit_code(2.0)
-            return answer
-
-
-def _understand(line: str, request: TrialRequest) -> Result | Failure | None:
-    if not line.strip():
-        return None
-    try:
-        document = json.loads(line)
-        if document.get("event") == "failure" and "trial_id" not in document:
-            return _failure(request, document["kind"], f"{document['reason']}; run 'fcgi-sweep provision'")
-        event = event_from_json(document)
-    except (ValueError, AttributeError, KeyError, RecordError) as error:
-        return _failure(
-            request,
-            "internal",
-            f"the agent speaks another language ({error}): {line[:200]!r}; run 'fcgi-sweep provision'",
+    with contextlib.ExitStack() as stack:
+        process = stack.enter_context(
+            contextlib.closing(transport.start(agent_command(transport.host, "trial")))
         )
-    return event if isinstance(event, Result | Failure) else None
+        server = Conversation(transport, process, request, slack_s=SLACK_S, cancel=cancel)
+        if load is None:
+            return measure_on_one_host(server)
+        host = load.transport.host
+        # started now, so that it is there at once when the server is ready
+        process = stack.enter_context(contextlib.closing(load.transport.start(agent_command(host, "load"))))
+        other = Conversation(
+            load.transport, process, load.request,
+            slack_s=SLACK_S, cancel=cancel, who=f"load host {host.name}: ",
+        )  # fmt: skip
+        return measure_on_two_hosts(server, other, host.name)
 
 
-def _ended_early(
-    transport: Transport, process: RemoteProcess, request: TrialRequest, asked_to_stop: bool
-) -> Failure:
-    code = process.exit_code(2.0)
-    if asked_to_stop:
-        return _failure(request, "interrupted", "interrupted")
-    if code is None:
-        transport.close()
-        return _failure(request, "host_lost", "the connection to the host broke in the middle of the trial")
-    said = process.error_text().strip().splitlines()
-    return _failure(
-        request,
-        "internal",
-        f"the agent ended with {code} and no result: {said[-1] if said else 'it said nothing'}",
-        {"agent-stderr.txt": "\n".join(said)},
-    )
-
-
-def _failure(request: TrialRequest, kind: str, reason: str, raw: Mapping[str, str] | None = None) -> Failure:
-    return Failure(
-        trial_id=request.trial_id, attempt=request.attempt, kind=kind, reason=reason, raw=dict(raw or {})
-    )
+def _failure(request: TrialRequest, kind: str, reason: str) -> Failure:
+    return Failure(trial_id=request.trial_id, attempt=request.attempt, kind=kind, reason=reason)

@@ -93,7 +93,7 @@ def test_levels_are_a_value_a_list_or_ranges(written: object, levels: tuple[obje
         (("name: multiplexing-2007", "name: ../etc"), 1, ["name '../etc'", "lower-case letters"]),
         (("  processes: 1..16\n", ""), 4, ["the key 'processes' is missing in 'factors'"]),
         (("  processes: 1..16", "  processes: 1..16\n  cores: [half]"), 7, ["a number of cores or 'all'"]),
-        (("  processes: 1..16", "  processes: 1..16\n  placement: remote"), 7, ["'shared' or 'split'"]),
+        (("  processes: 1..16", "  processes: 1..16\n  placement: far"), 7, ["'split' or 'remote'"]),
         (("  processes:", "  concurrency: 8\n  processes:"), 6, ["load.concurrency", "remove one"]),
         (("workload: hello", "name: twice"), 8, ["the key 'name' stands here twice"]),
         (("hosts: targets", "hosts: ["), 5, ["expected"]),

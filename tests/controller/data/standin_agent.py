@@ -2,7 +2,9 @@
 
 It reads `<prefix>/behaviour.json`: {"facts": {}, "trials": {"<handler>x<processes>": [step]}, "delay_s": 0}.
 A step is "ok", "invalid", "die", "silent", "garbage", "old", "hang" or {"fail": kind}; the last one repeats.
-Every trial leaves a line in `<prefix>/trials.log`, so that tests can count what was really run.
+With a load from another host it says `ready` and takes orders; as the load host's agent it follows "load",
+one of "ok", "die", "silent" or {"fail": kind}. Every trial leaves a line in `<prefix>/trials.log`, so that
+tests can count what was really run.
 """
 
 import json
@@ -13,6 +15,18 @@ import sys
 import time
 
 PREFIX = pathlib.Path(sys.argv[0]).parent
+SYSTEM = {
+    "window_s": 1.0,
+    "steal_share": 0.0,
+    "idle_share": 0.0,
+    "listen_drops": 0,
+    "listen_overflows": 0,
+    "passive_opens": 1,
+    "time_wait": 0,
+    "ctx_total": 1,
+    "load1": 0.1,
+    "freq_mhz": None,
+}
 
 
 def behaviour():
@@ -53,7 +67,7 @@ def failure(request, kind, reason):
     )
 
 
-def result(request, passed):
+def result(request, passed, load_host):
     group = {
         "cpu_user_s": 0.1,
         "cpu_sys_s": 0.1,
@@ -63,18 +77,6 @@ def result(request, passed):
         "rss_bytes": 1,
         "threads": 1,
         "processes": 1,
-    }
-    system = {
-        "window_s": 1.0,
-        "steal_share": 0.0,
-        "idle_share": 0.0,
-        "listen_drops": 0,
-        "listen_overflows": 0,
-        "passive_opens": 1,
-        "time_wait": 0,
-        "ctx_total": 1,
-        "load1": 0.1,
-        "freq_mhz": None,
     }
     requests = {
         "asked_s": 1.0,
@@ -108,7 +110,7 @@ def result(request, passed):
         handlers=[],
         windows=[],
         gates=[gate],
-        counters={"lighttpd": group, "handlers": group, "load": group, "system": system},
+        counters={"lighttpd": group, "handlers": group, "load": group, "system": SYSTEM},
         timings_s={
             "prepare": 0.0,
             "start": 0.0,
@@ -119,8 +121,57 @@ def result(request, passed):
             "total": 0.0,
         },
         orphans=[],
-        raw={"load.txt": "This is ApacheBench\n", "error.log": ""},
+        load_host=load_host,
+        raw={"error.log": ""} if load_host else {"load.txt": "This is ApacheBench\n", "error.log": ""},
     )
+
+
+def order(expected):
+    """Take the orders up to the expected one; end as the real agent does when standard input closes."""
+    while True:
+        line = _first_line()
+        if not line:
+            log("interrupted while waiting for " + expected)
+            failure({"trial_id": "t", "attempt": 1}, "interrupted", "standard input closed")
+            sys.exit(1)
+        said = json.loads(line)
+        if said["do"] == expected:
+            return said
+        say(event="time", wall_s=time.time())
+
+
+def load(plan):
+    request = json.loads(_first_line() or "null")
+    if request is None:
+        return 1
+    step = plan.get("load", "ok")
+    log(f"load {request['trial_id']} {request['address']}:{request['port']}")
+    if isinstance(step, dict):
+        failure(request, step["fail"], "as asked")
+        return 1
+    say(event="warm")
+    order("go")
+    if step == "silent":
+        time.sleep(3600)
+    if step == "die":
+        os.write(2, b"Traceback: it died\n")
+        return 3
+    say(
+        event="report",
+        schema=1,
+        trial_id=request["trial_id"],
+        attempt=request["attempt"],
+        report={
+            "measured_s": 0.5, "complete": 1000, "failed": 0, "non_2xx": 0, "write_errors": 0,
+            "length_failures": 0, "mean_ms": [1.0, 2.0], "latency_ms": {},
+        },
+        asked_s=1,
+        counters={"cpu_user_s": 0.1, "processes": 1},
+        system=SYSTEM,
+        timings_s={"warmup": 0.1, "measure": 0.2},
+        raw={"load.txt": "This is ApacheBench\n"},
+    )  # fmt: skip
+    return 0
 
 
 def trial(plan):
@@ -151,14 +202,23 @@ def trial(plan):
     if isinstance(step, dict):
         failure(request, step["fail"], "as asked")
         return 1
-    result(request, step == "ok")
+    load_host = None
+    if request["load_from"]:
+        say(event="ready")
+        order("begin")
+        say(event="begun")
+        load_host = order("end")["load"]["host"]
+    result(request, step == "ok", load_host)
     return 0
 
 
 def _first_line():
     line = b""
     while not line.endswith(b"\n"):
-        line += os.read(0, 1)
+        byte = os.read(0, 1)
+        if not byte:
+            return b""
+        line += byte
     return line
 
 
@@ -167,7 +227,7 @@ def main():
     if sys.argv[1] == "facts":
         sys.stdout.write(json.dumps(plan["facts"]) + "\n")
         return 0
-    return trial(plan)
+    return load(plan) if sys.argv[1] == "load" else trial(plan)
 
 
 sys.exit(main())
