@@ -12,13 +12,16 @@ from hypothesis import strategies as st
 from agent import gates, steadiness
 from agent.load.report import LoadReport
 from agent.records import (
+    ClockOffset,
     Counters,
     GroupCounters,
     HandlerCount,
     LatencyMs,
+    LoadHost,
     LoadSpec,
     Promise,
     SystemCounters,
+    Timings,
     TrialRequest,
     Window,
 )
@@ -235,3 +238,14 @@ def test_a_constant_rate_is_steady(rate: float, count: int) -> None:
     drift = steadiness.drift([rate] * count)
     assert drift is not None
     assert abs(drift.change) <= drift.limit
+
+
+def test_steal_counts_on_the_host_that_makes_the_load_too_and_its_listen_queues_do_not() -> None:
+    def loaded_from(**changes: Any) -> gates.Evidence:
+        other = LoadHost("gen", replace(SYSTEM, **changes), Timings(), ClockOffset(0.0, 0.0))
+        return replace(GOOD, load_host=other)
+
+    assert failed(loaded_from(steal_share=0.009)) == set()
+    assert failed(loaded_from(steal_share=0.02)) == {"steal"}
+    assert "2.00% on gen, which made the load" in gates.steal(loaded_from(steal_share=0.02)).detail
+    assert failed(loaded_from(listen_drops=9)) == set()
