@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Break real hosts by tests/integration/test_controller_faults.py; write the outcome into docs/reliability.md."""
+"""Break real hosts by tests/integration/test_controller_faults.py; write what came of it into docs/."""
 
 from __future__ import annotations
 
