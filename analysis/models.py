@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize
 
 from analysis.curves import FloatArray, IntArray
 from analysis.intervals import block_weights, expanded_tail
+from analysis.usl import fit_rows
 
 KNEE, AMDAHL, USL = "knee", "Amdahl", "USL"
 MODELS = (KNEE, AMDAHL, USL)
@@ -86,7 +86,7 @@ class ModelChoice:
 
 
 def fit_usl(processes: FloatArray, speed: FloatArray, *, relative: bool = True, decline: bool = True) -> Fit:
-    """Fit the Universal Scalability Law by bounded nonlinear least squares.
+    """Fit the Universal Scalability Law by nonlinear least squares.
 
     Parameters
     ----------
@@ -103,33 +103,17 @@ def fit_usl(processes: FloatArray, speed: FloatArray, *, relative: bool = True, 
     Fit
         With gamma, alpha and beta not below 0.
     """
+    speeds = np.asarray(speed, dtype=np.float64)[None, :]
+    weights = 1 / speeds if relative else np.full_like(speeds, 1 / speeds.mean())
+    return _usl_fits(processes, speeds, weights, decline=decline)[0]
+
+
+def _usl_fits(processes: FloatArray, speeds: FloatArray, weights: FloatArray, *, decline: bool) -> list[Fit]:
     n = np.asarray(processes, dtype=np.float64)
-    x = np.asarray(speed, dtype=np.float64)
-    terms = np.column_stack([np.ones_like(n), n - 1, n * (n - 1)])[:, : 3 if decline else 2]
-    # 1 - measured/modelled is linear in 1/gamma, alpha/gamma, beta/gamma: a start near the solution
-    start, _ = optimize.nnls(terms * (x / n)[:, None], np.ones_like(n))
-    weights = 1 / x if relative else np.full_like(x, 1 / x.mean())
-    scale = start[0] if start[0] > 0 else float((n / x).max())
-    # squares keep the parameters from going below 0 without a bounded solver
-    roots = np.sqrt(np.maximum(start / scale, [1.0, *([1e-7] * (terms.shape[1] - 1))]))
-
-    def modelled(values: FloatArray) -> FloatArray:
-        return np.asarray(n / (scale * (terms @ values**2)))
-
-    def residuals(values: FloatArray) -> FloatArray:
-        return (modelled(values) - x) * weights
-
-    def jacobian(values: FloatArray) -> FloatArray:
-        share = -modelled(values) / (terms @ values**2) * weights
-        return np.asarray(share[:, None] * terms * (2 * values))
-
-    # near beta = 0 the solver creeps; where it then stops makes no difference to the curve
-    found, *_ = optimize.leastsq(residuals, roots, Dfun=jacobian, full_output=True, ftol=1e-10, maxfev=200)
-    solution = found**2
-    gamma = 1 / (scale * solution[0])
-    alpha = float(solution[1] / solution[0])
-    beta = float(solution[2] / solution[0]) if decline else 0.0
-    return Fit(USL if decline else AMDAHL, float(gamma), alpha, beta)
+    return [
+        Fit(USL if decline else AMDAHL, float(1 / a), float(b / a), float(c / a))
+        for a, b, c in fit_rows(n, speeds, weights, decline=decline)
+    ]
 
 
 def fit_knee(processes: FloatArray, speed: FloatArray) -> Fit:
@@ -137,25 +121,26 @@ def fit_knee(processes: FloatArray, speed: FloatArray) -> Fit:
     n = np.asarray(processes, dtype=np.float64)
     logs = np.log(np.asarray(speed, dtype=np.float64))
     order = np.argsort(n)
-    n, logs = n[order], logs[order]
-    best: tuple[float, Fit] | None = None
-    for split in range(1, len(n) + 1):
-        log_gamma = float((logs[:split] - np.log(n[:split])).mean())
-        limit = float(np.exp(logs[split:].mean())) if split < len(n) else float("inf")
-        fit = Fit(KNEE, float(np.exp(log_gamma)), limit=limit)
-        error = float(((np.log(fit.predict(n)) - logs) ** 2).sum())
-        if best is None or error < best[0]:
-            best = (error, fit)
-    if best is None:
-        raise ValueError("a knee needs at least one point")
-    return best[1]
+    log_n, logs = np.log(n[order]), logs[order]
+    before = np.arange(1, len(n) + 1)
+    log_gammas = (logs - log_n).cumsum() / before
+    log_limits = np.full(len(n), np.inf)
+    log_limits[:-1] = logs[:0:-1].cumsum()[::-1] / before[-2::-1]
+    modelled = np.minimum(log_gammas[:, None] + log_n, log_limits[:, None])
+    best = int(((modelled - logs) ** 2).sum(axis=1).argmin())
+    return Fit(KNEE, float(np.exp(log_gammas[best])), limit=float(np.exp(log_limits[best])))
 
 
 def fit_model(model: str, processes: FloatArray, speed: FloatArray) -> Fit:
     """Fit a model by its name."""
+    return fit_each(model, processes, np.asarray(speed, dtype=np.float64)[None, :])[0]
+
+
+def fit_each(model: str, processes: FloatArray, speeds: FloatArray) -> list[Fit]:
+    """Fit a model by its name to each row of speeds."""
     if model == KNEE:
-        return fit_knee(processes, speed)
-    return fit_usl(processes, speed, decline=model == USL)
+        return [fit_knee(processes, row) for row in speeds]
+    return _usl_fits(processes, speeds, 1 / speeds, decline=model == USL)
 
 
 def leave_one_out_errors(processes: FloatArray, speed: FloatArray) -> dict[str, float]:
@@ -163,15 +148,24 @@ def leave_one_out_errors(processes: FloatArray, speed: FloatArray) -> dict[str, 
 
     The outermost counts are never left out: a model is not asked to extrapolate.
     """
+    inner = np.arange(1, len(processes) - 1)
     errors = {}
     for model in MODELS:
-        misses = []
-        for left_out in range(1, len(processes) - 1):
-            keep = np.arange(len(processes)) != left_out
-            predicted = fit_model(model, processes[keep], speed[keep]).predict(processes[[left_out]])[0]
-            misses.append(np.log(predicted / speed[left_out]))
+        fits = _fits_without_each(model, processes, speed, inner)
+        predicted = [fit.predict(processes[[place]])[0] for fit, place in zip(fits, inner, strict=True)]
+        misses = np.log(predicted / speed[inner])
         errors[model] = float(100 * np.sqrt(np.mean(np.square(misses))))
     return errors
+
+
+def _fits_without_each(model: str, processes: FloatArray, speed: FloatArray, places: IntArray) -> list[Fit]:
+    if model == KNEE:
+        kept = [np.arange(len(processes)) != place for place in places]
+        return [fit_knee(processes[keep], speed[keep]) for keep in kept]
+    speeds = np.tile(speed, (len(places), 1))
+    weights = 1 / speeds
+    weights[np.arange(len(places)), places] = 0.0
+    return _usl_fits(processes, speeds, weights, decline=model == USL)
 
 
 def choose_model(processes: IntArray, log_rps: FloatArray) -> ModelChoice | None:
@@ -202,7 +196,7 @@ def choose_model(processes: IntArray, log_rps: FloatArray) -> ModelChoice | None
     drawn = block_weights(len(log_rps), MODEL_RESAMPLES)
     with np.errstate(invalid="ignore", divide="ignore"):
         resampled = np.exp((drawn @ values) / (drawn @ weights))
-    fits = [fit_usl(n, row) for row in resampled if np.isfinite(row).all()]
+    fits = fit_each(USL, n, resampled[np.isfinite(resampled).all(axis=1)])
     tail = expanded_tail(len(log_rps))
     tails = [tail, 1 - tail]
     betas = np.array([fit.beta for fit in fits])
@@ -254,11 +248,9 @@ def band_without(processes: IntArray, log_rps: FloatArray, left_out: int) -> tup
     drawn = block_weights(len(log_rps), MODEL_RESAMPLES)
     with np.errstate(invalid="ignore", divide="ignore"):
         resampled = np.exp((drawn @ values) / (drawn @ present.astype(np.float64)))
-    expected = [
-        float(np.log(fit_model(model, n, row).predict(np.array([left_out], dtype=np.float64))[0]))
-        for row in resampled
-        if np.isfinite(row).all()
-    ]
+    place = np.array([left_out], dtype=np.float64)
+    fits = fit_each(model, n, resampled[np.isfinite(resampled).all(axis=1)])
+    expected = [float(np.log(fit.predict(place)[0])) for fit in fits]
     tail = expanded_tail(len(log_rps))
     low, high = np.quantile(expected, [tail, 1 - tail])
     return float(low), float(high)
