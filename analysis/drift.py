@@ -185,12 +185,10 @@ def _best_split(rows: FloatArray) -> FloatArray:
     n = ordered.shape[1]
     total = ((ordered - ordered.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
     sums, squares = ordered.cumsum(axis=1), (ordered**2).cumsum(axis=1)
-    shares = []
-    for k in range(3, n - 2):
-        left = squares[:, k - 1] - sums[:, k - 1] ** 2 / k
-        right = squares[:, -1] - squares[:, k - 1] - (sums[:, -1] - sums[:, k - 1]) ** 2 / (n - k)
-        shares.append((left + right) / total)
-    return np.asarray(np.min(shares, axis=0))
+    k = np.arange(3, n - 2)
+    left = squares[:, k - 1] - sums[:, k - 1] ** 2 / k
+    right = squares[:, -1:] - squares[:, k - 1] - (sums[:, -1:] - sums[:, k - 1]) ** 2 / (n - k)
+    return np.asarray(((left + right) / total[:, None]).min(axis=1))
 
 
 @lru_cache(maxsize=64)
