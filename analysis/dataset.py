@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -232,11 +232,11 @@ def _read_schedule(path: Path) -> pd.DataFrame:
 
 
 class _Journal:
-    """Collects the journal's records column by column, which keeps 100 000 of them small."""
+    """Collects what the report needs of the journal's records, which keeps 100 000 of them small."""
 
     def __init__(self, known: set[str]) -> None:
         self.known = known
-        self.columns: dict[str, list[Any]] = {name: [] for name in _EXTRACT}
+        self.rows: list[tuple[Any, ...]] = []
         self.epochs: list[dict[str, Any]] = []
         self.repairs: list[dict[str, Any]] = []
         self.damage: list[Damage] = []
@@ -278,23 +278,23 @@ class _Journal:
         return None
 
     def _attempt(self, record: dict[str, Any]) -> None:
-        for name, extract in _EXTRACT.items():
-            self.columns[name].append(extract(record))
+        self.rows.append(_row(record))
 
     def refuse_foreign(self, path: Path) -> None:
-        if self.foreign and not self.columns["trial"]:
+        if self.foreign and not self.rows:
             raise RunUnreadable(
                 f"{path}: none of its {self.foreign} trials is in this run's schedule:"
                 " the journal belongs to another run; put the right one back"
             )
-        if self.damage and not self.columns["trial"]:
+        if self.damage and not self.rows:
             raise RunUnreadable(
                 f"{path}: no usable attempt; {len(self.damage)} damaged lines,"
                 f" the first in line {self.damage[0].line}: {self.damage[0].reason}"
             )
 
     def frame(self) -> pd.DataFrame:
-        frame = pd.DataFrame(self.columns)
+        columns = zip(*self.rows, strict=True) if self.rows else ([] for _ in _COLUMNS)
+        frame = pd.DataFrame(dict(zip(_COLUMNS, columns, strict=True)))
         for name in CATEGORIES:
             frame[name] = frame[name].astype("category")
         for name in _NUMERIC:
@@ -303,64 +303,74 @@ class _Journal:
         return frame
 
 
-def _path(*keys: str) -> Callable[[dict[str, Any]], Any]:
-    def extract(record: dict[str, Any]) -> Any:
-        value: Any = record
-        for key in keys:
-            value = value.get(key) if isinstance(value, dict) else None
-        return value
-
-    return extract
-
-
-def _failed_gates(record: dict[str, Any]) -> str:
-    gates = (record.get("result") or {}).get("gates") or []
-    return ", ".join(gate["name"] for gate in gates if not gate["passed"])
-
-
-def _all_gates(record: dict[str, Any]) -> str:
-    gates = (record.get("result") or {}).get("gates") or []
-    return ",".join(gate["name"] for gate in gates)
+def _row(record: dict[str, Any]) -> tuple[Any, ...]:
+    """Return the values of an attempt in the order of `_COLUMNS`; what is missing is ``None``."""
+    row: list[Any] = []
+    for section, (_, names) in zip(_sections(record), _SECTIONS, strict=True):
+        row += [section.get(name) for name in names]
+    result = _object(record, "result")
+    gates = result.get("gates") or []
+    failed = [gate for gate in gates if not gate["passed"]]
+    handlers = result.get("handlers") or []
+    row += [
+        ", ".join([gate["name"] for gate in failed]),
+        ",".join([gate["name"] for gate in gates]),
+        _reason(record.get("failure"), failed),
+        max([handler["peak_in_process"] for handler in handlers], default=None),
+    ]
+    return tuple(row)
 
 
-def _reason(record: dict[str, Any]) -> str:
-    failure = record.get("failure")
+def _object(outer: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    inner = outer.get(name)
+    return inner if isinstance(inner, dict) else {}
+
+
+def _sections(record: dict[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the objects of a record that `_SECTIONS` lists, in the same order."""
+    result = _object(record, "result")
+    counters = _object(result, "counters")
+    yield record
+    yield _object(record, "cell")
+    yield _object(record, "failure")
+    yield result
+    yield _object(result, "requests")
+    yield _object(result, "latency_ms")
+    for group in _GROUPS:
+        yield _object(counters, group)
+    yield _object(counters, "system")
+    yield _object(result, "timings_s")
+
+
+def _reason(failure: Mapping[str, Any] | None, failed_gates: list[dict[str, Any]]) -> str:
     if failure:
         return f"{failure['kind']}: {failure['reason']}"
-    gates = (record.get("result") or {}).get("gates") or []
-    return "; ".join(f"{gate['name']}: {gate['detail']}" for gate in gates if not gate["passed"])
+    return "; ".join([f"{gate['name']}: {gate['detail']}" for gate in failed_gates])
 
 
-def _peak_in_process(record: dict[str, Any]) -> Any:
-    handlers = (record.get("result") or {}).get("handlers") or []
-    return max((handler["peak_in_process"] for handler in handlers), default=None)
+_ATTEMPT = (
+    "trial", "host", "block", "position", "role", "attempt", "epoch", "status", "started_at", "wall_s",
+    "overhead_s", "raw",
+)  # fmt: skip
+_SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("{}", _ATTEMPT),
+    ("{}", CELL),
+    ("failure_{}", ("kind",)),
+    ("{}", ("goodput_rps",)),
+    ("requests_{}", _REQUESTS),
+    ("latency_{}_ms", _LATENCY),
+    *((f"{group}_{{}}", _GROUP_COUNTERS) for group in _GROUPS),
+    ("system_{}", _SYSTEM),
+    ("{}_s", ("ready",)),
+)
+"""The parts of an attempt: what its columns are called here, and what the values are called there."""
 
-
-def _columns() -> Iterator[tuple[str, Callable[[dict[str, Any]], Any]]]:
-    for name in ("trial", "host", "block", "position", "role"):
-        yield name, _path(name)
-    for name in CELL:
-        yield name, _path("cell", name)
-    for name in ("attempt", "epoch", "status", "started_at", "wall_s", "overhead_s", "raw"):
-        yield name, _path(name)
-    yield "failure_kind", _path("failure", "kind")
-    yield "failed_gates", _failed_gates
-    yield "gates", _all_gates
-    yield "reason", _reason
-    yield "goodput_rps", _path("result", "goodput_rps")
-    for name in _REQUESTS:
-        yield f"requests_{name}", _path("result", "requests", name)
-    for name in _LATENCY:
-        yield f"latency_{name}_ms", _path("result", "latency_ms", name)
-    for group in _GROUPS:
-        for name in _GROUP_COUNTERS:
-            yield f"{group}_{name}", _path("result", "counters", group, name)
-    for name in _SYSTEM:
-        yield f"system_{name}", _path("result", "counters", "system", name)
-    yield "ready_s", _path("result", "timings_s", "ready")
-    yield "peak_in_process", _peak_in_process
-
-
-_EXTRACT = dict(_columns())
+_COLUMNS = (
+    *(form.format(name) for form, names in _SECTIONS for name in names),
+    "failed_gates",
+    "gates",
+    "reason",
+    "peak_in_process",
+)
 _TEXT = {"trial", "started_at", "raw", "failed_gates", "gates", "reason", "keepalive", *CATEGORIES}
-_NUMERIC = tuple(name for name in _EXTRACT if name not in _TEXT)
+_NUMERIC = tuple(name for name in _COLUMNS if name not in _TEXT)
