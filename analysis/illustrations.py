@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -28,25 +29,29 @@ HOSTS_IN_GRID = 4
 
 @dataclass(frozen=True)
 class Illustration:
-    """One figure with its file name (without suffix), title and alternative text."""
+    """One figure with its file name (without suffix), title and alternative text.
+
+    ``draw`` makes the figure anew from its DataFrames, in whichever process it is called; ``None`` when
+    the data have nothing to draw.
+    """
 
     name: str
     title: str
     alt: str
-    figure: Figure
+    draw: Callable[[], Figure | None]
 
 
 def illustrations(findings: Findings) -> Iterator[Illustration]:
-    """Yield the figures one by one, so that only one is in memory."""
+    """Yield the figures of a report, not drawn yet."""
     for setting in findings.settings:
         for host in findings.hosts:
             yield from _host(findings, host, setting)
     for setting in findings.settings:
         yield from _across_hosts(findings, setting)
-    yield from _peaks(findings)
+    yield _peaks(findings)
     for setting in findings.settings:
         yield from _explanations(findings, setting)
-    yield from _run_order(findings)
+    yield _run_order(findings)
 
 
 def file_name(*parts: str) -> str:
@@ -63,14 +68,14 @@ def _host(findings: Findings, host: str, setting: str) -> Iterator[Illustration]
     if cells.empty or not (cells["n"] > 0).any():
         return
     attempts = _of(findings.attempts, setting, host)
-    attempts = attempts[attempts["role"] == "cell"]
+    attempts = attempts.loc[attempts["role"] == "cell", ["handler", "processes", "status", "goodput_rps"]]
     ceiling = findings.ceilings.get(host)
     label = findings.run.label(host)
     yield Illustration(
         file_name(label, setting),
         _named(f"{label}: requests/s against processes", setting),
         _host_alt(findings, host, setting),
-        host_figure(cells, attempts, None if ceiling is None else ceiling.estimate),
+        partial(host_figure, cells, attempts, None if ceiling is None else ceiling.estimate),
     )
 
 
@@ -104,47 +109,39 @@ def _curve_alt(findings: Findings, curve: Curve, best: BestSet) -> str:
 def _across_hosts(findings: Findings, setting: str) -> Iterator[Illustration]:
     cells = _of(findings.cells, setting)
     ratios = _of(findings.ratios, setting) if not findings.ratios.empty else findings.ratios
-    normalised = normalised_figure(cells)
-    if normalised is not None:
-        yield Illustration(
-            file_name("hosts-side-by-side", setting),
-            _named("Hosts side by side, each on its own scale", setting),
-            "Speed relative to each host's own reference cell (threaded, processes = cores) against"
-            f" processes per core, one panel a host: {_listed(findings)}. {_relative_alt(cells)}",
-            normalised,
-        )
-    per_core = per_core_figure(cells)
-    if per_core is not None:
-        yield Illustration(
-            file_name("speed-up-per-core", setting),
-            _named("Speed-up per core, by core count", setting),
-            f"Speed-up over one process divided by the cores, hosts of different core counts in one"
-            f" panel a handler: {_listed(findings)}. 1 means that every core is used as well as the first.",
-            per_core,
-        )
-    ratio = ratio_figure(ratios, findings.run.indifference)
-    if ratio is not None:
-        yield Illustration(
-            file_name("handler-against-handler", setting),
-            _named("Handler against handler, at each process count", setting),
-            _ratio_alt(ratios),
-            ratio,
-        )
+    yield Illustration(
+        file_name("hosts-side-by-side", setting),
+        _named("Hosts side by side, each on its own scale", setting),
+        "Speed relative to each host's own reference cell (threaded, processes = cores) against"
+        f" processes per core, one panel a host: {_listed(findings)}. {_relative_alt(cells)}",
+        partial(normalised_figure, cells),
+    )
+    yield Illustration(
+        file_name("speed-up-per-core", setting),
+        _named("Speed-up per core, by core count", setting),
+        f"Speed-up over one process divided by the cores, hosts of different core counts in one"
+        f" panel a handler: {_listed(findings)}. 1 means that every core is used as well as the first.",
+        partial(per_core_figure, cells),
+    )
+    yield Illustration(
+        file_name("handler-against-handler", setting),
+        _named("Handler against handler, at each process count", setting),
+        "" if ratios.empty else _ratio_alt(ratios),
+        partial(ratio_figure, ratios, findings.run.indifference),
+    )
     for part, hosts in _in_groups(findings):
         own = cells[cells["host"].isin(hosts)]
-        p_best = p_best_figure(own)
-        if p_best is not None:
-            label = ", ".join(filter(None, (setting, part)))
-            alt = "Share of block resamples in which each process count has the highest mean."
-            yield Illustration(
-                file_name("best-count", label),
-                _named("How often each count comes out on top", label),
-                f"{alt} {_p_best_alt(own)}",
-                p_best,
-            )
+        label = ", ".join(filter(None, (setting, part)))
+        alt = "Share of block resamples in which each process count has the highest mean."
+        yield Illustration(
+            file_name("best-count", label),
+            _named("How often each count comes out on top", label),
+            f"{alt} {_p_best_alt(own)}",
+            partial(p_best_figure, own),
+        )
 
 
-def _peaks(findings: Findings) -> Iterator[Illustration]:
+def _peaks(findings: Findings) -> Illustration:
     rows = pd.DataFrame(
         [
             {
@@ -159,15 +156,14 @@ def _peaks(findings: Findings) -> Iterator[Illustration]:
             if pd.notna(peak.margin)
         ]
     )
-    forest = forest_figure(rows, findings.run.indifference)
-    if forest is not None:
-        alt = " ".join(
-            f"{row['host']}, {row['handler']}: {row['processes']} processes lead by"
-            f" {row['difference_percent']:+.1f} % [{row['low_percent']:+.1f}, {row['high_percent']:+.1f}]."
-            for _, row in rows.iterrows()
-        )
-        title = "Leading counts off the core count, against the best other count"
-        yield Illustration("suspected-peaks", title, f"Forest plot. {alt}", forest)
+    alt = " ".join(
+        f"{row['host']}, {row['handler']}: {row['processes']} processes lead by"
+        f" {row['difference_percent']:+.1f} % [{row['low_percent']:+.1f}, {row['high_percent']:+.1f}]."
+        for _, row in rows.iterrows()
+    )
+    title = "Leading counts off the core count, against the best other count"
+    draw = partial(forest_figure, rows, findings.run.indifference)
+    return Illustration("suspected-peaks", title, f"Forest plot. {alt}", draw)
 
 
 def _in_groups(findings: Findings) -> Iterator[tuple[str, list[str]]]:
@@ -187,52 +183,44 @@ def _explanations(findings: Findings, setting: str) -> Iterator[Illustration]:
             for (host, own, handler), choice in findings.models.items()
             if own == setting and host in hosts
         }
-        yield from _costs(counters[counters["host"].isin(hosts)], label)
-        yield from _fits(_of(findings.cells, setting), models, label)
-        yield from _latency(latency[latency["host"].isin(hosts)], label)
+        yield _costs(counters[counters["host"].isin(hosts)], label)
+        yield _fits(_of(findings.cells, setting), models, label)
+        yield _latency(latency[latency["host"].isin(hosts)], label)
 
 
-def _costs(counters: pd.DataFrame, label: str) -> Iterator[Illustration]:
-    drawn = counters_figure(counters)
-    if drawn is not None:
-        alt = "CPU time, context switches, run-queue wait, memory and threads against processes."
-        yield Illustration(
-            file_name("costs-per-request", label),
-            _named("What one request costs", label),
-            f"{alt} {_cost_alt(counters)}",
-            drawn,
-        )
+def _costs(counters: pd.DataFrame, label: str) -> Illustration:
+    alt = "CPU time, context switches, run-queue wait, memory and threads against processes."
+    return Illustration(
+        file_name("costs-per-request", label),
+        _named("What one request costs", label),
+        f"{alt} {_cost_alt(counters)}",
+        partial(counters_figure, counters),
+    )
 
 
-def _fits(
-    cells: pd.DataFrame, models: dict[tuple[str, str], ModelChoice], label: str
-) -> Iterator[Illustration]:
-    fitted = model_figure(cells, models)
-    if fitted is not None:
-        alt = " ".join(
-            f"{host}, {handler}: {choice.fit.model}, error at unseen counts"
-            f" {choice.errors_percent[choice.fit.model]:.1f} %."
-            for (host, handler), choice in models.items()
-        )
-        yield Illustration(
-            file_name("models", label),
-            _named("The model that predicts best, within the counts measured", label),
-            f"Medians with the fitted model, and below what the model misses. {alt}",
-            fitted,
-        )
+def _fits(cells: pd.DataFrame, models: dict[tuple[str, str], ModelChoice], label: str) -> Illustration:
+    alt = " ".join(
+        f"{host}, {handler}: {choice.fit.model}, error at unseen counts"
+        f" {choice.errors_percent[choice.fit.model]:.1f} %."
+        for (host, handler), choice in models.items()
+    )
+    return Illustration(
+        file_name("models", label),
+        _named("The model that predicts best, within the counts measured", label),
+        f"Medians with the fitted model, and below what the model misses. {alt}",
+        partial(model_figure, cells, models),
+    )
 
 
-def _latency(latency: pd.DataFrame, label: str) -> Iterator[Illustration]:
-    percentiles = latency_figure(latency)
-    if percentiles is not None:
-        level = ", ".join(str(item) for item in sorted(latency["concurrency"].unique()))
-        yield Illustration(
-            file_name("latency", label),
-            _named(f"Latency, closed loop, c = {level}", label),
-            f"Median over server starts of the latency percentiles p50, p90 and p99 against processes, closed"
-            f" loop with c = {level}. {_latency_alt(latency)}",
-            percentiles,
-        )
+def _latency(latency: pd.DataFrame, label: str) -> Illustration:
+    level = ", ".join(str(item) for item in sorted(latency["concurrency"].unique()))
+    return Illustration(
+        file_name("latency", label),
+        _named(f"Latency, closed loop, c = {level}", label),
+        f"Median over server starts of the latency percentiles p50, p90 and p99 against processes, closed"
+        f" loop with c = {level}. {_latency_alt(latency)}",
+        partial(latency_figure, latency),
+    )
 
 
 def _cost_alt(counters: pd.DataFrame) -> str:
@@ -253,20 +241,18 @@ def _latency_alt(latency: pd.DataFrame) -> str:
     )
 
 
-def _run_order(findings: Findings) -> Iterator[Illustration]:
-    order = order_table(findings.trials)
-    drawn = order_figure(order, findings.drifts)
-    if drawn is not None:
-        changes = " ".join(
-            f"{host}: {len(drift.change_orders)} changes of level in {drift.sentinels} sentinels."
-            for host, drift in findings.drifts.items()
-        )
-        yield Illustration(
-            "run-order",
-            "Run order: every trial against its own cell's median",
-            f"Deviation of each trial from the median of its cell, in the order of the run. {changes}",
-            drawn,
-        )
+def _run_order(findings: Findings) -> Illustration:
+    changes = " ".join(
+        f"{host}: {len(drift.change_orders)} changes of level in {drift.sentinels} sentinels."
+        for host, drift in findings.drifts.items()
+    )
+    columns = ["host", "order", "block", "role", "deviation_percent"]
+    return Illustration(
+        "run-order",
+        "Run order: every trial against its own cell's median",
+        f"Deviation of each trial from the median of its cell, in the order of the run. {changes}",
+        partial(order_figure, order_table(findings.trials)[columns], findings.drifts),
+    )
 
 
 def _listed(findings: Findings) -> str:

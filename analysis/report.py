@@ -8,18 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import matplotlib as mpl
 import typer
-from matplotlib.figure import Figure
 
 from analysis import contents, page
 from analysis.dataset import newest_run, read_run
+from analysis.drawing import drawers, start_drawing
 from analysis.errors import AnalysisError
-from analysis.figures.style import RC
 from analysis.findings import Findings, find
-from analysis.illustrations import illustrations
+from analysis.illustrations import Illustration, illustrations
+from analysis.tables import write_csv
 
-PNG_DPI = 130
+WATERMARK = "SYNTHETIC — NOT MEASURED"
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Written:
     lines: tuple[str, ...]
 
 
-def write_report(directory: Path, output: Path | None = None) -> Written:
+def write_report(directory: Path, output: Path | None = None, *, processes: int | None = None) -> Written:
     """Read a run and write its report.
 
     Parameters
@@ -47,6 +46,8 @@ def write_report(directory: Path, output: Path | None = None) -> Written:
         ``results/<run_id>``.
     output : Path, optional
         Where to; ``<directory>/report`` by default. Files of an older report are replaced.
+    processes : int, optional
+        Processes that draw the figures, see `drawing.drawers`. The files do not depend on it.
 
     Returns
     -------
@@ -58,59 +59,51 @@ def write_report(directory: Path, output: Path | None = None) -> Written:
     AnalysisError
         When the directory cannot be read as a run.
     """
-    findings = find(read_run(directory))
-    output = output or directory / "report"
-    (output / "figures").mkdir(parents=True, exist_ok=True)
-    groups = contents.verdict_groups(findings)
-    context: dict[str, Any] = {
-        "title": contents.title(findings),
-        "subtitle": contents.subtitle(findings),
-        "banners": contents.banners(findings),
-        "verdicts": groups,
-        "compared": contents.compared(findings),
-        "pictures": _draw(findings, output / "figures"),
-        "tables": contents.tables(findings),
-        "evidence": contents.evidence(findings),
-        "commands": contents.commands(findings),
-        "footer": f"fcgi-sweep report of {findings.run.run_id}; journal sha256 {findings.run.journal_sha256}",
-    }
+    with drawers(directory / "journal.jsonl", processes) as pool:
+        findings = find(read_run(directory))
+        output = output or directory / "report"
+        figures = _emptied(output / "figures")
+        watermark = WATERMARK if findings.run.synthetic else ""
+        drawn = start_drawing(illustrations(findings), figures, pool, watermark=watermark)
+        groups = contents.verdict_groups(findings)
+        _write_data(findings, groups, output)
+        context: dict[str, Any] = {
+            "title": contents.title(findings),
+            "subtitle": contents.subtitle(findings),
+            "banners": contents.banners(findings),
+            "verdicts": groups,
+            "compared": contents.compared(findings),
+            "tables": contents.tables(findings),
+            "evidence": contents.evidence(findings),
+            "commands": contents.commands(findings),
+            "footer": f"fcgi-sweep report of {findings.run.run_id};"
+            f" journal sha256 {findings.run.journal_sha256}",
+            "pictures": [_picture(item, figures) for item in drawn],
+        }
     index = output / "index.html"
     index.write_text(page.render_html(context), encoding="utf-8")
     (output / "report.md").write_text(page.render_markdown(context), encoding="utf-8")
-    _write_data(findings, groups, output)
     lines = [*context["banners"], *(line for group in groups for line in group["lines"])]
     return Written(index, tuple(lines))
+
+
+def _emptied(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*"):
+        old.unlink()
+    return folder
+
+
+def _picture(item: Illustration, folder: Path) -> page.Picture:
+    encoded = base64.b64encode((folder / f"{item.name}.svg").read_bytes()).decode("ascii")
+    return page.Picture(item.name, item.title, item.alt, f"data:image/svg+xml;base64,{encoded}")
 
 
 def _write_data(findings: Findings, groups: list[dict[str, Any]], output: Path) -> None:
     summary = contents.summary(findings, groups)
     (output / "summary.json").write_text(json.dumps(summary, indent=1, allow_nan=False), encoding="utf-8")
-    findings.attempts.to_csv(output / "trials.csv", index=False)
     findings.attempts.to_parquet(output / "trials.parquet", index=False)
-
-
-def _draw(findings: Findings, folder: Path) -> list[page.Picture]:
-    pictures = []
-    for old in folder.glob("*"):
-        old.unlink()
-    for item in illustrations(findings):
-        if findings.run.synthetic:
-            _watermark(item.figure)
-        with mpl.rc_context(RC):
-            item.figure.savefig(folder / f"{item.name}.png", dpi=PNG_DPI)
-            # the layout is settled; solving it again for the second file would take as long as drawing
-            item.figure.set_layout_engine("none")
-            item.figure.savefig(folder / f"{item.name}.svg", metadata={"Date": None})
-        encoded = base64.b64encode((folder / f"{item.name}.svg").read_bytes()).decode("ascii")
-        pictures.append(page.Picture(item.name, item.title, item.alt, f"data:image/svg+xml;base64,{encoded}"))
-    return pictures
-
-
-def _watermark(figure: Figure) -> None:
-    figure.text(
-        0.5, 0.5, "SYNTHETIC — NOT MEASURED", ha="center", va="center", rotation=20, fontsize=20,
-        color="#bb0000", alpha=0.25,
-    )  # fmt: skip
+    write_csv(findings.attempts, output / "trials.csv")
 
 
 def main(

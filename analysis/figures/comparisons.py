@@ -8,7 +8,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.style import MUTED, RC, errorbars, legend_below, marks, sheet, spread, whole_numbers
+from analysis.figures.style import (
+    MUTED,
+    RC,
+    errorbars,
+    label_outer,
+    legend_below,
+    marks,
+    sheet,
+    spread,
+    whole_numbers,
+)
 
 
 def ratio_figure(ratios: pd.DataFrame, indifference: float) -> Figure | None:
@@ -45,12 +55,9 @@ def ratio_figure(ratios: pd.DataFrame, indifference: float) -> Figure | None:
             _ratio_series(axes, own)
             whole_numbers(axes)
             axes.set_title(host)
-            axes.set_xlabel("processes")
         for axes in list(grid.flat)[len(hosts) :]:
             axes.remove()
-        reference = ratios["reference"].iloc[0]
-        for row in grid:
-            row[0].set_ylabel(f"goodput over {reference} (%)")
+        label_outer(grid, "processes", f"goodput over {ratios['reference'].iloc[0]} (%)")
         legend_below(figure, grid[0, 0], columns=3)
     return figure
 

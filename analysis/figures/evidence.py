@@ -15,12 +15,15 @@ from analysis.figures.style import (
     RASTER_FROM,
     RC,
     from_zero,
+    label_outer,
     legend_below,
     marks,
     sheet,
     whole_numbers,
 )
 from analysis.models import ModelChoice
+
+PERCENTILES = ("p50", "p90", "p99")
 
 
 def counters_figure(counters: pd.DataFrame) -> Figure | None:
@@ -122,7 +125,7 @@ def _order_panel(axes: Axes, own: pd.DataFrame, drift: Drift | None) -> None:
 
 
 def latency_figure(latency: pd.DataFrame) -> Figure | None:
-    """Draw latency percentiles against the process count, under a closed loop.
+    """Draw latency percentiles against the process count, under a closed loop: handlers in one panel.
 
     Parameters
     ----------
@@ -138,30 +141,26 @@ def latency_figure(latency: pd.DataFrame) -> Figure | None:
     if usable.empty:
         return None
     hosts = list(dict.fromkeys(usable["host"]))
-    handlers = list(marks(usable["handler"].unique()))
     figure, grid = sheet(
-        len(hosts), len(handlers), width=max(6.4, 3.9 * len(handlers)), height=1.0 + 2.4 * len(hosts),
+        len(hosts), len(PERCENTILES), width=3.9 * len(PERCENTILES), height=1.0 + 2.4 * len(hosts),
         sharex=True, sharey=True,
     )  # fmt: skip
-    look = marks(["p50", "p90", "p99"])
+    look = marks(usable["handler"].unique())
     concurrency = ", ".join(str(level) for level in sorted(usable["concurrency"].unique()))
     with mpl.rc_context(RC):
         for row, host in zip(grid, hosts, strict=True):
-            for axes, handler in zip(row, handlers, strict=True):
-                own = usable[(usable["host"] == host) & (usable["handler"] == handler)].sort_values(
-                    "processes"
-                )
-                for name, mark in look.items():
+            for axes, name in zip(row, PERCENTILES, strict=True):
+                for handler, mark in look.items():
+                    own = usable[(usable["host"] == host) & (usable["handler"] == handler)]
+                    own = own.sort_values("processes")
                     axes.plot(
                         own["processes"], own[f"latency_{name}_ms"], color=mark.colour, marker=mark.marker,
-                        markersize=4.5, linestyle=mark.dashes, label=name,
+                        markersize=4.5, linestyle=mark.dashes, label=handler,
                     )  # fmt: skip
-                axes.set_title(f"{host}: {handler}", fontsize=9.5)
+                axes.set_title(f"{host}: {name}", fontsize=9.5)
                 whole_numbers(axes)
-            row[0].set_ylabel("latency (ms)")
-        for axes in grid[-1]:
-            axes.set_xlabel(f"processes; closed loop, c = {concurrency}")
         from_zero(grid)
+        label_outer(grid, f"processes; closed loop, c = {concurrency}", "latency (ms)")
         legend_below(figure, grid[0, 0])
     return figure
 
@@ -219,9 +218,10 @@ def model_figure(cells: pd.DataFrame, choices: dict[tuple[str, str], ModelChoice
 
 
 def _model_legend(figure: Figure, grid: np.ndarray[tuple[int, int], np.dtype[np.object_]]) -> None:
+    """Put one legend below: a column a host where all its handlers have a model."""
     handles, labels = [], []
     for axes in grid[0]:
         own_handles, own_labels = axes.get_legend_handles_labels()
         handles += own_handles
         labels += own_labels
-    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    figure.legend(handles, labels, loc="outside lower center", ncols=max(2, grid.shape[1]))

@@ -13,10 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from analysis.figures.layout import BorderLayout
+
 INK = "#222222"
 MUTED = "#666666"
 RASTER_FROM = 2000
 """Above this many dots an SVG holds them as one picture, else it grows to megabytes."""
+TICKS_IN_GRID = 8
+"""Steps of an axis of a small panel: more are hard to read, and ticks are most of the drawing."""
 
 RC: Any = {
     **sns.axes_style("whitegrid"),
@@ -24,6 +28,8 @@ RC: Any = {
     "axes.titlesize": 11,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
+    # nothing stands above a panel; matplotlib would measure all ticks to find that out
+    "axes.titley": 1.0,
     "figure.titlesize": 13,
     "font.family": ["DejaVu Sans"],
     "font.size": 10,
@@ -61,14 +67,19 @@ def sheet(
 ) -> tuple[Figure, np.ndarray[Any, Any]]:
     """Return a figure with a grid of axes, laid out so that nothing overlaps."""
     with mpl.rc_context(RC):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False, **kwargs)
-    return figure, axes
+        figure = Figure(figsize=(width, height), layout=BorderLayout())
+        grid = figure.subplots(rows, columns, squeeze=False, **kwargs)
+        if rows * columns > 1:
+            for axes in grid.flat:
+                axes.yaxis.set_major_locator(MaxNLocator(nbins=TICKS_IN_GRID, steps=[1, 2, 2.5, 5, 10]))
+    return figure, grid
 
 
 def whole_numbers(axes: Axes) -> None:
     """Put ticks of the x axis on whole numbers only."""
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
+    alone = axes.figure is not None and len(axes.figure.axes) == 1
+    most, steps = (12, None) if alone else (TICKS_IN_GRID, [1, 2, 5, 10])
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=most, steps=steps))
 
 
 def from_zero(grid: Iterable[Any]) -> None:
@@ -77,6 +88,16 @@ def from_zero(grid: Iterable[Any]) -> None:
         for axes in row:
             if axes.figure is not None:
                 axes.set_ylim(bottom=0, top=max(axes.get_ylim()[1], axes.dataLim.ymax * 1.05))
+
+
+def label_outer(grid: Any, xlabel: str, ylabel: str) -> None:
+    """Label the x axis of the lowest panel of each column and the y axis of the first of each row."""
+    for column in grid.T:
+        shown = [axes for axes in column if axes.figure is not None]
+        shown[-1].set_xlabel(xlabel)
+        shown[-1].tick_params(labelbottom=True)
+    for row in grid:
+        row[0].set_ylabel(ylabel)
 
 
 def errorbars(axes: Axes, x: Any, low: Any, high: Any, *, mark: Mark, linewidth: float = 2) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -18,6 +16,7 @@ from analysis.figures.style import (
     RC,
     errorbars,
     from_zero,
+    label_outer,
     legend_below,
     marks,
     sheet,
@@ -129,15 +128,6 @@ def core_count(cores: int) -> str:
     return f"{cores} core" if cores == 1 else f"{cores} cores"
 
 
-def _outer_labels(grid: Any, xlabel: str, ylabel: str) -> None:
-    for column in grid.T:
-        shown = [axes for axes in column if axes.figure is not None]
-        shown[-1].set_xlabel(xlabel)
-        shown[-1].tick_params(labelbottom=True)
-    for row in grid:
-        row[0].set_ylabel(ylabel)
-
-
 def normalised_figure(cells: pd.DataFrame) -> Figure | None:
     """Draw hosts side by side by core count: speed on each host's own scale against processes/cores.
 
@@ -167,7 +157,7 @@ def normalised_figure(cells: pd.DataFrame) -> Figure | None:
         for axes in list(grid.flat)[len(order) :]:
             axes.remove()
         from_zero(grid)
-        _outer_labels(grid, "processes / cores (log scale)", "speed / own reference cell")
+        label_outer(grid, "processes / cores (log scale)", "speed / own reference cell")
         legend_below(figure, grid[0, 0])
     return figure
 
@@ -239,6 +229,6 @@ def per_core_figure(cells: pd.DataFrame) -> Figure | None:
             _powers_of_two(axes)
             axes.set_title(handler)
         from_zero(grid)
-        _outer_labels(grid, "processes / cores (log scale)", "speed-up over 1 process, per core")
+        label_outer(grid, "processes / cores (log scale)", "speed-up over 1 process, per core")
         legend_below(figure, grid[0, 0])
     return figure
