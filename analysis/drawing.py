@@ -17,6 +17,8 @@ from analysis.figures.style import RC
 from analysis.illustrations import Illustration
 
 PNG_DPI = 130
+PNG_COMPRESSION = 3
+"""Half the time of zlib's own choice (6) for a tenth more bytes."""
 LARGE_JOURNAL_BYTES = 20_000_000
 """From here on it pays to start processes that draw: each needs seconds to load its libraries."""
 
@@ -83,7 +85,9 @@ def draw_files(item: Illustration, *, folder: Path, watermark: str = "") -> bool
     if watermark:
         _mark(figure, watermark)
     with mpl.rc_context(RC):
-        figure.savefig(folder / f"{item.name}.png", dpi=PNG_DPI)
+        figure.savefig(
+            folder / f"{item.name}.png", dpi=PNG_DPI, pil_kwargs={"compress_level": PNG_COMPRESSION}
+        )
         # the layout is settled; solving it again for the second file would take as long as drawing
         figure.set_layout_engine("none")
         figure.savefig(folder / f"{item.name}.svg", metadata={"Date": None})

@@ -19,8 +19,8 @@ INK = "#222222"
 MUTED = "#666666"
 RASTER_FROM = 2000
 """Above this many dots an SVG holds them as one picture, else it grows to megabytes."""
-TICKS_IN_GRID = 8
-"""Steps of an axis of a small panel: more are hard to read, and ticks are most of the drawing."""
+STEPS_IN_GRID = 8, 6
+"""At most so many steps of the axes of a small panel: more are hard to read, and drawing ticks is slow."""
 
 RC: Any = {
     **sns.axes_style("whitegrid"),
@@ -71,14 +71,14 @@ def sheet(
         grid = figure.subplots(rows, columns, squeeze=False, **kwargs)
         if rows * columns > 1:
             for axes in grid.flat:
-                axes.yaxis.set_major_locator(MaxNLocator(nbins=TICKS_IN_GRID, steps=[1, 2, 2.5, 5, 10]))
+                axes.yaxis.set_major_locator(MaxNLocator(nbins=STEPS_IN_GRID[1], steps=[1, 2, 2.5, 5, 10]))
     return figure, grid
 
 
 def whole_numbers(axes: Axes) -> None:
     """Put ticks of the x axis on whole numbers only."""
     alone = axes.figure is not None and len(axes.figure.axes) == 1
-    most, steps = (12, None) if alone else (TICKS_IN_GRID, [1, 2, 5, 10])
+    most, steps = (12, None) if alone else (STEPS_IN_GRID[0], [1, 2, 5, 10])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=most, steps=steps))
 
 
