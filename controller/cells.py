@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+USUAL_PYTHONS = ("default", "system")
+
 
 class Role(StrEnum):
     """Why a trial is in the schedule."""
@@ -42,6 +44,12 @@ class Cell:
         Load generator.
     lighttpd : str
         Version of lighttpd.
+    python : str
+        Interpreter that the handlers run in; `default` in runs that are older than this factor.
+    connections, in_flight, keep_conn
+        Of the wire, None for other tools than `fcgi`: connections open at once, requests open at once on
+        each, and whether connections are kept. `concurrency` is then the product of the first two,
+        `keepalive` the third, and lighttpd plays no part.
     """
 
     handler: str
@@ -53,6 +61,10 @@ class Cell:
     workload: str
     tool: str
     lighttpd: str
+    python: str = "default"
+    connections: int | None = None
+    in_flight: int | None = None
+    keep_conn: bool | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the levels as a JSON object."""
@@ -60,15 +72,20 @@ class Cell:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Cell:
-        """Read the levels back from a JSON object with exactly these keys."""
+        """Read the levels back from a JSON object with exactly these keys; older runs lack the last four."""
         return cls(**document)
 
     def __str__(self) -> str:
         words = [self.handler if self.processes == 0 else f"{self.handler} x{self.processes}"]
-        words.append(f"c={self.concurrency}")
+        if self.connections is None:
+            words.append(f"c={self.concurrency}")
+        else:
+            words.append(f"{self.connections}x{self.in_flight} {'kept' if self.keep_conn else 'fresh'}")
         words.append(f"{self.cores} core{'s' if self.cores != 1 else ''}")
-        if self.keepalive:
+        if self.keepalive and self.connections is None:
             words.append("keep-alive")
+        if self.python not in USUAL_PYTHONS:
+            words.append(f"python {self.python}")
         if self.placement != "shared":
             words.append(self.placement)
         return ", ".join(words)

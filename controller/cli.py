@@ -290,9 +290,10 @@ def _remembered(
         f"'fcgi-sweep doctor --limit {host.name}' asks it"
     )
     pool = CpuPool(tuple(range(assumed)), host.server_cpus, host.load_cpus)
-    versions = {level: level for level in file.experiment.factors.lighttpd}
+    factors = file.experiment.factors
+    versions, pythons = ({level: level for level in levels} for levels in (factors.lighttpd, factors.python))
     return PlannedHost(
-        host.name, host.machine, pool, versions,
+        host.name, host.machine, pool, versions, pythons,
         load_from=host.load_from, load_machine=load_machine, assumed=True,
     )  # fmt: skip
 

@@ -44,6 +44,10 @@ class Condition(_Record):
     workload: StrictStr
     tool: StrictStr
     lighttpd: StrictStr
+    python: StrictStr = "default"
+    connections: StrictInt | None = None
+    in_flight: StrictInt | None = None
+    keep_conn: StrictBool | None = None
 
 
 class ConfirmationPlan(_Record):
@@ -164,10 +168,11 @@ def plan_lines(plans: Iterable[ConfirmationPlan]) -> Iterator[str]:
             f"is the peak of {suspect.handler} at {suspect.processes} real?"
         )
         yield f"  processes: {', '.join(map(str, plan.counts))}"
-        base, *others = (condition.model_dump() for condition in plan.conditions)
-        yield f"  as explored: {', '.join(f'{name} {level}' for name, level in base.items())}"
+        explored, *others = plan.conditions
+        said = explored.model_dump(exclude_defaults=True)
+        yield f"  as explored: {', '.join(f'{name} {level}' for name, level in said.items())}"
         for other in others:
-            yield f"  and with: {_difference(base, other)}"
+            yield f"  and with: {_difference(explored.model_dump(), other.model_dump())}"
 
 
 def _difference(base: Mapping[str, Any], other: Mapping[str, Any]) -> str:
@@ -184,8 +189,12 @@ def _factors(rows: Sequence[Row]) -> Factors:
         placement=_levels(row.placement for row in rows),
         workload=_levels(row.workload for row in rows),
         lighttpd=_levels(row.lighttpd for row in rows),
+        python=_levels(row.python for row in rows),
+        connections=_levels(row.connections for row in rows) or None,
+        in_flight=_levels(row.in_flight for row in rows) or None,
+        keep_conn=_levels(row.keep_conn for row in rows) or None,
     )
 
 
 def _levels(found: Iterable[Any]) -> tuple[Any, ...]:
-    return tuple(sorted(set(found)))
+    return tuple(sorted(set(found) - {None}))

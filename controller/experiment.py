@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
 
@@ -18,6 +19,7 @@ from controller.levels import (
     ConcurrencyLevels,
     CoreLevels,
     Fraction,
+    IdLevels,
     NameLevels,
     PlacementLevels,
     ProcessLevels,
@@ -26,6 +28,18 @@ from controller.levels import (
 from controller.yaml_lines import Location, YamlProblem, YamlText, parse_yaml
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,60}$"
+WIRE = "fcgi"
+"""The tool that drives handlers on their own sockets, without lighttpd."""
+
+
+class Regime(NamedTuple):
+    """How the load meets the handlers; the last three are None unless they are driven on the wire."""
+
+    concurrency: int
+    keepalive: bool
+    connections: int | None = None
+    in_flight: int | None = None
+    keep_conn: bool | None = None
 
 
 class _Section(BaseModel):
@@ -47,12 +61,20 @@ class Factors(_Section):
     )
     workload: NameLevels | None = Field(None, description="what a request does; else the key workload")
     lighttpd: NameLevels = Field(("default",), description="versions of lighttpd that the hosts have")
+    python: NameLevels = Field(("default",), description="interpreters that the hosts have for the handlers")
+    connections: ConcurrencyLevels | None = Field(
+        None, description="tool fcgi: connections open at once; else load.concurrency"
+    )
+    in_flight: IdLevels | None = Field(
+        None, description="tool fcgi: requests open at once on a connection; else 1"
+    )
+    keep_conn: SwitchLevels | None = Field(None, description="tool fcgi: connections are kept; else false")
 
 
 class Load(_Section):
     """How the load is made."""
 
-    tool: Literal["ab", "wrk", "h2load"] = Field("ab", description="load generator")
+    tool: Literal["ab", "wrk", "h2load", "fcgi"] = Field("ab", description="load generator")
     concurrency: Annotated[StrictInt, Field(ge=1, le=20_000)] = Field(32, description="requests in flight")
     warmup_s: float = Field(2.0, ge=0, le=600, strict=True, description="seconds of load that do not count")
     measure_s: float = Field(5.0, ge=0.5, le=3600, strict=True, description="seconds of load that count")
@@ -88,15 +110,56 @@ class Experiment(_Section):
     factors: Factors
     load: Load = Load()
     workload: StrictStr = Field("hello", description="what a request does")
+    measure: Literal["rate", "startup"] = Field(
+        "rate", description="requests/s of a server that runs, or how it gets there"
+    )
     design: Design = Design()
+
+    @property
+    def on_the_wire(self) -> bool:
+        """Whether handlers are driven on their own sockets, without lighttpd."""
+        return self.load.tool == WIRE
+
+    def regimes(self) -> Iterator[Regime]:
+        """Yield every combination of the factors of the load, those included that cannot be."""
+        factors, load = self.factors, self.load
+        if not self.on_the_wire:
+            for each in itertools.product(
+                factors.concurrency or (load.concurrency,), factors.keepalive or (load.keepalive,)
+            ):
+                yield Regime(*each)
+            return
+        for connections, in_flight, keep_conn in itertools.product(
+            factors.connections or (load.concurrency,),
+            factors.in_flight or (1,),
+            factors.keep_conn or (False,),
+        ):
+            yield Regime(connections * in_flight, keep_conn, connections, in_flight, keep_conn)
+
+    @property
+    def totals(self) -> tuple[int, ...]:
+        """The numbers of requests in flight that are measured; cells of the wire with others are dropped."""
+        if self.factors.concurrency:
+            return self.factors.concurrency
+        if self.on_the_wire and "concurrency" not in self.load.model_fields_set:
+            return tuple(sorted({regime.concurrency for regime in self.regimes()}))
+        return (self.load.concurrency,)
 
     def normalised(self) -> dict[str, Any]:
         """Return the experiment with every default filled in and every factor as an explicit list."""
         document = self.model_dump(mode="json")
-        document["factors"]["concurrency"] = list(self.factors.concurrency or [self.load.concurrency])
-        document["factors"]["keepalive"] = list(self.factors.keepalive or [self.load.keepalive])
-        document["factors"]["workload"] = list(self.factors.workload or [self.workload])
+        names = Regime._fields if self.on_the_wire else ("keepalive",)
+        regimes = tuple(self.regimes())
+        for name in names:
+            document["factors"][name] = list(dict.fromkeys(getattr(regime, name) for regime in regimes))
+        document["factors"]["concurrency"] = list(self.totals)
+        document["factors"]["workload"] = list(self.workloads)
         return document
+
+    @property
+    def workloads(self) -> tuple[str, ...]:
+        """The levels of the workload."""
+        return self.factors.workload or (self.workload,)
 
     def fingerprint(self) -> str:
         """Return a digest of everything in the experiment that decides what is measured."""
@@ -186,6 +249,27 @@ def _impossible(experiment: Experiment, catalogue: Catalogue) -> Iterator[tuple[
         if workload not in catalogue.workloads:
             yield location, f"unknown workload {workload!r}; {_suggest(workload, catalogue.workloads)}"
     for key, section in (("concurrency", "load"), ("keepalive", "load"), ("workload", None)):
+    yield from _out_of_place(experiment)
+
+
+def _out_of_place(experiment: Experiment) -> Iterator[tuple[Location, str]]:
+    """Find what says nothing with the load generator that was chosen."""
+    factors, load = experiment.factors, experiment.load
+    if not experiment.on_the_wire:
+        for key in ("connections", "in_flight", "keep_conn"):
+            if getattr(factors, key) is not None:
+                reason = f"{key} is a factor of the wire; it needs load.tool fcgi, not {load.tool}"
+                yield ("factors", key), reason
+        return
+    without_lighttpd = "load.tool fcgi drives the handlers without lighttpd"
+    if "lighttpd" in factors.model_fields_set:
+        yield ("factors", "lighttpd"), f"{without_lighttpd}; remove the factor"
+    if factors.keepalive is not None:
+        yield ("factors", "keepalive"), f"{without_lighttpd}; use factors.keep_conn"
+    if "keepalive" in load.model_fields_set:
+        yield ("load", "keepalive"), f"{without_lighttpd}; use factors.keep_conn"
+    if experiment.measure == "startup":
+        yield ("measure",), f"startup is measured from lighttpd's start, and {without_lighttpd}"
         given = experiment.load.model_fields_set if section else experiment.model_fields_set
         if getattr(experiment.factors, key) is not None and key in given:
             where = f"{section}.{key}" if section else key

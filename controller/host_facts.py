@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from controller.experiment import digest
+from controller.experiment import WIRE, digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +90,19 @@ class HostFacts:
         return self._named("workloads", name)
 
     def load_generator(self, tool: str) -> Mapping[str, Any] | None:
-        """Return path and version of a load generator."""
-        found: Mapping[str, Any] | None = (self.manifest or {}).get("load_generators", {}).get(tool)
+        """Return what is known of a load generator, its path at least; the one on the wire is the agent."""
+        manifest = self.manifest or {}
+        found: Mapping[str, Any] | None
+        found = manifest.get("agent") if tool == WIRE else manifest.get("load_generators", {}).get(tool)
         return found
 
-    def python(self) -> Mapping[str, Any] | None:
-        """Return the interpreter that handlers run in."""
-        pythons = (self.manifest or {}).get("python", ())
-        chosen = [python for python in pythons if python.get("default")] or list(pythons)
-        return chosen[0] if chosen else None
+    def python(self, name: str) -> Mapping[str, Any] | None:
+        """Return the interpreter of this name, or the default one for `default`."""
+        pythons: Sequence[Mapping[str, Any]] = (self.manifest or {}).get("python", ())
+        for python in pythons:
+            if python.get("name") == name or (name == "default" and python.get("default")):
+                return python
+        return pythons[0] if name == "default" and pythons else None
 
     def label(self, host: str) -> str:
         """Name the host as the 2007 study did, such as `lab-2core_x86_64-1x2c_linux`."""

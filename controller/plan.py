@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from controller.catalogue import STATIC
 from controller.cells import Cell
-from controller.experiment import Experiment
+from controller.experiment import Experiment, Regime
 from controller.machines import joined
 from controller.placement import CpuPool, share_cpus
 
@@ -29,8 +30,11 @@ class PlannedHost:
         Inventory name and physical box.
     pool : CpuPool
         Its CPUs.
-    lighttpd : mapping of str to str
-        Version that each lighttpd level of the experiment stands for on this host; missing where it has none.
+    lighttpd, python : mapping of str to str
+        Version of lighttpd, and name of the interpreter, that each level of the experiment stands for on this
+        host; missing where it has none.
+    one_at_a_time : frozenset of str
+        Handlers that say they take one request at a time on a connection.
     load_from, load_machine : str or None
         The host that makes the load in trials with placement `remote`, and its physical box.
     assumed : bool
@@ -41,6 +45,8 @@ class PlannedHost:
     machine: str
     pool: CpuPool
     lighttpd: Mapping[str, str]
+    python: Mapping[str, str]
+    one_at_a_time: frozenset[str] = frozenset()
     load_from: str | None = None
     load_machine: str | None = None
     assumed: bool = False
@@ -67,8 +73,8 @@ class HostPlan:
         In canonical order, so that the order in the experiment file has no influence.
     reference : Cell
         The sentinel's cell.
-    ceiling : Cell
-        lighttpd alone.
+    ceiling : Cell or None
+        lighttpd alone; None on the wire, where there is no lighttpd.
     dropped : tuple of Dropped
         What cannot be run there, and why.
     """
@@ -76,7 +82,7 @@ class HostPlan:
     host: PlannedHost
     cells: tuple[Cell, ...]
     reference: Cell
-    ceiling: Cell
+    ceiling: Cell | None
     dropped: tuple[Dropped, ...]
 
 
@@ -90,35 +96,27 @@ def plan_host(experiment: Experiment, host: PlannedHost) -> HostPlan:
     HostPlan
         Without cells if nothing fits the host; `dropped` then says why.
     """
-    factors = experiment.factors
-    combinations = itertools.product(
-        factors.handler,
-        factors.processes,
-        factors.concurrency or (experiment.load.concurrency,),
-        factors.keepalive or (experiment.load.keepalive,),
-        factors.cores,
-        factors.placement,
-        factors.workload or (experiment.workload,),
-        factors.lighttpd,
-    )
     cells: dict[Cell, None] = {}
     dropped: dict[str, int] = {}
-    for handler, processes, concurrency, keepalive, cores, placement, workload, lighttpd in combinations:
-        version = host.lighttpd.get(lighttpd)
-        if version is None:
-            _count(dropped, f"lighttpd {lighttpd} is not built there; provision it or leave the version out")
+    for levels in _combinations(experiment):
+        version, python = host.lighttpd.get(levels.lighttpd), host.python.get(levels.python)
+        if version is None or python is None:
+            what = f"python {levels.python} is not" if version else f"lighttpd {levels.lighttpd} is not built"
+            _count(dropped, f"{what} there; provision it or leave the level out")
             continue
-        if reason := _impossible(host, experiment.load.tool, keepalive, placement):
+        if reason := _impossible(host, experiment, levels):
             _count(dropped, reason)
             continue
         try:
-            share = share_cpus(host.pool, cores, placement)
+            share = share_cpus(host.pool, levels.cores, levels.placement)
         except ValueError as error:
-            _count(dropped, f"cores {cores}, placement {placement}: {error}")
+            _count(dropped, f"cores {levels.cores}, placement {levels.placement}: {error}")
             continue
+        regime = levels.regime
         cell = Cell(
-            handler, processes, concurrency, keepalive, len(share.server), placement, workload,
-            experiment.load.tool, version,
+            levels.handler, levels.processes, regime.concurrency, regime.keepalive, len(share.server),
+            levels.placement, levels.workload, experiment.load.tool, version, python,
+            regime.connections, regime.in_flight, regime.keep_conn,
         )  # fmt: skip
         cells[cell] = None
     ordered = tuple(sorted(cells))
@@ -126,8 +124,8 @@ def plan_host(experiment: Experiment, host: PlannedHost) -> HostPlan:
     return HostPlan(
         host=host,
         cells=ordered,
-        reference=_like(first, REFERENCE_HANDLER, first.cores),
-        ceiling=_like(first, STATIC, 0),
+        reference=_reference(first),
+        ceiling=None if experiment.on_the_wire else replace(first, handler=STATIC, processes=0),
         dropped=tuple(Dropped(host.name, reason, count) for reason, count in dropped.items()),
     )
 
@@ -146,30 +144,83 @@ def trial_duration_s(experiment: Experiment) -> float:
     return experiment.load.warmup_s + experiment.load.measure_s + OVERHEAD_S
 
 
-def _impossible(host: PlannedHost, tool: str, keepalive: bool, placement: str) -> str | None:
-    if tool in KEEPS_CONNECTIONS and not keepalive:
+class _Levels(NamedTuple):
+    handler: str
+    processes: int
+    cores: int | str
+    placement: str
+    workload: str
+    lighttpd: str
+    python: str
+    regime: Regime
+
+
+def _combinations(experiment: Experiment) -> Iterator[_Levels]:
+    factors = experiment.factors
+    return itertools.starmap(
+        _Levels,
+        itertools.product(
+            factors.handler,
+            factors.processes,
+            factors.cores,
+            factors.placement,
+            experiment.workloads,
+            factors.lighttpd,
+            factors.python,
+            tuple(experiment.regimes()),
+        ),
+    )
+
+
+def _impossible(host: PlannedHost, experiment: Experiment, levels: _Levels) -> str | None:
+    tool = experiment.load.tool
+    if experiment.on_the_wire:
+        return _impossible_on_the_wire(host, experiment, levels)
+    if tool in KEEPS_CONNECTIONS and not levels.regime.keepalive:
         return f"keepalive false: {tool} always keeps its connections; use ab or wrk"
-    if placement == "remote" and host.load_from is None:
+    if levels.placement == "remote" and host.load_from is None:
         return (
             "placement remote: the host has no load_from in the inventory; name the host that makes the load"
         )
     return None
 
 
+def _impossible_on_the_wire(host: PlannedHost, experiment: Experiment, levels: _Levels) -> str | None:
+    regime, processes = levels.regime, levels.processes
+    connections, in_flight = regime.connections or 0, regime.in_flight or 0
+    if levels.placement == "remote":
+        return "placement remote: handlers on their own sockets are reached on their own host only"
+    if in_flight > 1 and not regime.keep_conn:
+        return f"in_flight {in_flight}, keep_conn false: a connection for each request carries one request"
+    if regime.concurrency not in experiment.totals:
+        wanted = " or ".join(map(str, experiment.totals))
+        return f"{regime.concurrency} requests in flight in all, not {wanted}"
+    if in_flight > 1 and levels.handler in host.one_at_a_time:
+        return f"in_flight {in_flight}: {levels.handler} does not multiplex, as it says itself"
+    if connections < processes or connections % processes:
+        return f"{connections} connections cannot be spread evenly over {processes} processes"
+    return None
+
+
+def _reference(cell: Cell) -> Cell:
+    """Return the sentinel's cell: as many processes as cores, where that many can share the connections."""
+    if cell.connections is None:
+        return replace(cell, handler=REFERENCE_HANDLER, processes=cell.cores)
+    processes = max(count for count in range(1, cell.cores + 1) if cell.concurrency % count == 0)
+    return replace(
+        cell, handler=REFERENCE_HANDLER, processes=processes, keepalive=False,
+        connections=cell.concurrency, in_flight=1, keep_conn=False,
+    )  # fmt: skip
+
+
 def _count(dropped: dict[str, int], reason: str) -> None:
     dropped[reason] = dropped.get(reason, 0) + 1
 
 
-def _like(cell: Cell, handler: str, processes: int) -> Cell:
-    return Cell(
-        handler, processes, cell.concurrency, cell.keepalive, cell.cores, cell.placement, cell.workload,
-        cell.tool, cell.lighttpd,
-    )  # fmt: skip
-
-
 def _nothing(experiment: Experiment, host: PlannedHost) -> Cell:
-    load = experiment.load
+    regime = next(experiment.regimes())
     return Cell(
-        REFERENCE_HANDLER, 1, load.concurrency, load.keepalive, len(host.pool.cpus), "shared",
-        experiment.workload, load.tool, next(iter(host.lighttpd.values()), "none"),
+        REFERENCE_HANDLER, 1, regime.concurrency, regime.keepalive, len(host.pool.cpus), "shared",
+        experiment.workload, experiment.load.tool, next(iter(host.lighttpd.values()), "none"),
+        next(iter(host.python.values()), "none"), regime.connections, regime.in_flight, regime.keep_conn,
     )  # fmt: skip

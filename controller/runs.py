@@ -111,12 +111,15 @@ def select_hosts(workplace: Workplace, file: ExperimentFile, limit: str | None) 
 def planned_host(experiment: Experiment, site: Site) -> PlannedHost:
     """Return what planning needs to know about a host whose facts are known."""
     builds = {level: site.facts.lighttpd_build(level) for level in experiment.factors.lighttpd}
-    versions = {level: build.version for level, build in builds.items() if build}
+    pythons = {level: site.facts.python(level) for level in experiment.factors.python}
+    handlers = {name: site.facts.handler(name) or {} for name in experiment.factors.handler}
     return PlannedHost(
         name=site.host.name,
         machine=site.host.machine,
         pool=site.pool,
-        lighttpd=versions,
+        lighttpd={level: build.version for level, build in builds.items() if build},
+        python={level: str(python["name"]) for level, python in pythons.items() if python},
+        one_at_a_time=frozenset(name for name, it in handlers.items() if it.get("multiplexes") is False),
         load_from=site.host.load_from,
         load_machine=site.load.host.machine if site.load else None,
     )
@@ -417,5 +420,6 @@ def _experiment_changes(document: Mapping[str, Any]) -> Sequence[Change]:
     try:
         now = read_experiment(path, load_catalogue()).experiment.normalised()
     except ExperimentError as error:
+        before = Experiment.model_validate(document["experiment"]).normalised()  # older runs lack newer keys
         return (Change("experiment.file", "valid", error.problems[0]),)
-    return changes(document["experiment"], now, "experiment.")
+    return changes(before, now, "experiment.")

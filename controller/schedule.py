@@ -96,7 +96,8 @@ def expected_duration_s(
 def _block(experiment: Experiment, plan: HostPlan, block: int) -> list[Trial]:
     random = RandomStream(experiment.design.seed, plan.host.name, block)
     units = [random.shuffled(group) for group in _compared_groups(plan.cells)]
-    units.append([(Role.CEILING, plan.ceiling)])
+    if plan.ceiling is not None:
+        units.append([(Role.CEILING, plan.ceiling)])
     sentinel: Entry = (Role.SENTINEL, plan.reference)
     if experiment.design.sentinel:
         units.append([(Role.DUPLICATE, plan.reference)])

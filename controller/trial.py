@@ -169,7 +169,7 @@ def trial_request(run_id: str, trial: Trial, attempt: int, site: Site, load: Loa
     workload = facts.workload(cell.workload) or {}
     handler = facts.handler(cell.handler) or {}
     tool = (remote or site).facts.load_generator(cell.tool) or {}
-    python = facts.python() or {}
+    python = facts.python(cell.python) or {}
     share = share_cpus(site.pool, cell.cores, cell.placement)
     conf = LighttpdConf(
         work_dir=work_dir,
@@ -255,12 +255,20 @@ def missing_on_host(cell: Cell, facts: HostFacts) -> str | None:
         return "provisioning never finished there (no manifest)"
     if facts.lighttpd_build(cell.lighttpd) is None:
         return f"lighttpd {cell.lighttpd} is not built there"
-    if cell.handler != STATIC and facts.handler(cell.handler) is None:
-        return f"its handlers are older than this checkout: no handler {cell.handler!r}"
+    if cell.handler != STATIC and (reason := _missing_for_handler(cell, facts)):
+        return reason
     if facts.workload(cell.workload) is None:
         return f"its handlers are older than this checkout: no workload {cell.workload!r}"
     if cell.placement != "remote":
         return missing_for_load(cell, facts)
+    return None
+
+
+def _missing_for_handler(cell: Cell, facts: HostFacts) -> str | None:
+    if facts.python(cell.python) is None:
+        return f"python {cell.python} is not there"
+    if facts.handler(cell.handler) is None:
+        return f"its handlers are older than this checkout: no handler {cell.handler!r}"
     return None
 
 

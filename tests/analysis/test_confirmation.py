@@ -78,7 +78,9 @@ def confirm(
 ) -> Path:
     """Measure, in a made-up world, the schedule that the controller makes of a report."""
     experiment = derived(first, answer)
-    host = PlannedHost("lab-4core", "lab-4core-box", CpuPool((0, 1, 2, 3)), {"1.4.79": "1.4.79"})
+    host = PlannedHost(
+        "lab-4core", "lab-4core-box", CpuPool((0, 1, 2, 3)), {"1.4.79": "1.4.79"}, {"default": "system"}
+    )
     trials = make_schedule(experiment, [plan_confirmation(experiment, host)])
     confirms = {"run_id": first.name, "suspects": [plan["suspect"] for plan in answer["plans"]]}
     recipe = Recipe(

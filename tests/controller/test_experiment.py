@@ -49,7 +49,12 @@ def test_the_contract_example_is_read_as_meant() -> None:
     }
 
 
+        "python": ["default"],
+        "connections": None,
+        "in_flight": None,
+        "keep_conn": None,
 def test_normalising_is_stable_and_decides_the_fingerprint() -> None:
+    assert experiment.normalised()["measure"] == "rate"
     spelled_out = GOOD.replace("1..16", str(list(range(1, 17)))).replace("2%", "0.02")
     assert parse(GOOD).fingerprint() == parse(spelled_out).fingerprint()
     assert parse(GOOD).fingerprint() != parse(GOOD.replace("seed: 2007", "seed: 2008")).fingerprint()
@@ -86,7 +91,7 @@ def test_levels_are_a_value_a_list_or_ranges(written: object, levels: tuple[obje
         (("1..16", "1..100000000"), 6, ["more than 1000 levels"]),
         (("1..16", "four"), 6, ["'four'", "valid integer"]),
         (("1..16", "[true]"), 6, ["True", "valid integer"]),
-        (("ab,", "jmeter,"), 7, ["load.tool 'jmeter'", "'ab', 'wrk' or 'h2load'"]),
+        (("ab,", "jmeter,"), 7, ["load.tool 'jmeter'", "'ab', 'wrk', 'h2load' or 'fcgi'"]),
         (("measure_s: 5", "measure_s: five"), 7, ["load.measure_s 'five'", "valid number"]),
         (("blocks: 10", "blocks: 0"), 9, ["design.blocks 0", "greater than or equal to 1"]),
         (("2%", "200%"), 9, ["design.indifference '200%'", "less than 0.5"]),
@@ -116,6 +121,46 @@ def test_all_problems_are_told_at_once_in_file_order() -> None:
 @pytest.mark.parametrize("text", ["", "just words", "- a\n- list\n"])
 def test_a_document_that_is_no_mapping_is_refused(text: str) -> None:
     assert "must be a mapping with the keys name, question" in problems(text)[0]
+
+WIRE = GOOD.replace(
+    "  processes: 1..16\nload: {tool: ab, concurrency: 32, warmup_s: 2, measure_s: 5, keepalive: false}",
+    "  processes: 1\n  connections: [1, 8]\n  in_flight: [1, 8]\n  keep_conn: [true, false]\n"
+    "load: {tool: fcgi, concurrency: 8}",
+)
+
+
+def test_the_factors_of_the_wire_are_read() -> None:
+    factors = parse(WIRE).normalised()["factors"]
+    assert (factors["connections"], factors["in_flight"], factors["keep_conn"]) == (
+        [1, 8],
+        [1, 8],
+        [True, False],
+    )
+    assert factors["concurrency"] == [8]
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "words"),
+    [
+        (("tool: fcgi", "tool: ab"), 7, ["connections is a factor of the wire", "load.tool fcgi, not ab"]),
+        (("  in_flight", "  lighttpd: default\n  in_flight"), 8, ["without lighttpd; remove the factor"]),
+        (("  in_flight", "  keepalive: true\n  in_flight"), 8, ["use factors.keep_conn"]),
+        (("concurrency: 8", "concurrency: 8, keepalive: true"), 10, ["use factors.keep_conn"]),
+        (("workload: hello", "measure: startup"), 11, ["startup is measured from lighttpd's start"]),
+        (("workload: hello", "measure: latency"), 11, ["measure 'latency'", "'rate' or 'startup'"]),
+        (("connections: [1, 8]", "connections: 0"), 7, ["greater than or equal to 1"]),
+        (("in_flight: [1, 8]", "in_flight: 70000"), 8, ["less than or equal to 65535"]),
+    ],
+)  # fmt: skip
+def test_what_says_nothing_on_the_wire_is_refused(
+    change: tuple[str, str], line: int, words: list[str]
+) -> None:
+    assert change[0] in WIRE
+    found = problems(WIRE.replace(*change))
+    assert found[0].startswith(f"x.yml:{line}: "), found
+    for word in words:
+        assert word in found[0]
+
 
 
 def test_an_alias_that_contains_itself_is_refused() -> None:

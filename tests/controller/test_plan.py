@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -13,12 +14,15 @@ from controller.plan import PlannedHost, plan_host
 from controller.schedule import RandomStream, expected_duration_s, make_schedule, schedule_document
 
 
-def experiment(blocks: int = 6, seed: int = 2007, sentinel: bool = True, **factors: object) -> Experiment:
+def experiment(
+    blocks: int = 6, seed: int = 2007, sentinel: bool = True, load: object = None, **factors: object
+) -> Experiment:
     return Experiment.model_validate(
         {
             "name": "t",
             "question": "q",
             "factors": {"handler": ["threaded", "multiplexed"], "processes": "1..4", **factors},
+            "load": load or {},
             "design": {"blocks": blocks, "seed": seed, "sentinel": sentinel},
         }
     )
@@ -26,7 +30,12 @@ def experiment(blocks: int = 6, seed: int = 2007, sentinel: bool = True, **facto
 
 def host(cores: int = 2, name: str = "h", machine: str = "m", pool: CpuPool | None = None) -> PlannedHost:
     return PlannedHost(
-        name, machine, pool or CpuPool(tuple(range(cores))), {"default": "1.4.79", "1.4.79": "1.4.79"}
+        name,
+        machine,
+        pool or CpuPool(tuple(range(cores))),
+        {"default": "1.4.79", "1.4.79": "1.4.79"},
+        {"default": "system", "system": "system", "3.14t": "3.14t"},
+        one_at_a_time=frozenset({"threaded"}),
     )
 
 
@@ -50,6 +59,70 @@ def test_impossible_combinations_are_dropped_with_a_reason() -> None:
     assert any("cores 2, placement split" in reason for reason in reasons)
     assert any("lighttpd 1.4.59 is not built there" in reason for reason in reasons)
     assert sum(dropped.cells for dropped in planned.dropped) + len(planned.cells) == 2 * 4 * 3 * 2 * 2
+
+
+def test_pythons_are_resolved_on_the_host_and_those_that_it_lacks_are_dropped() -> None:
+    planned = plan_host(experiment(python=["default", "system", "3.14t", "3.99"]), host(2))
+    assert {cell.python for cell in planned.cells} == {"system", "3.14t"}
+    (dropped,) = planned.dropped
+    assert dropped.cells == 2 * 4
+    assert dropped.reason == "python 3.99 is not there; provision it or leave the level out"
+
+
+ON_THE_WIRE = {"tool": "fcgi", "concurrency": 8}
+REGIMES = {"connections": [1, 2, 4, 8], "in_flight": [1, 2, 4, 8], "keep_conn": [False, True]}
+
+
+def test_the_wire_is_measured_at_equal_totals_in_every_regime_that_can_be() -> None:
+    planned = plan_host(experiment(load=ON_THE_WIRE, processes=[1, 2], **REGIMES), host(2))
+    seen = {
+        (cell.handler, cell.processes, cell.connections, cell.in_flight, cell.keep_conn)
+        for cell in planned.cells
+    }
+    assert seen == {
+        (handler, processes, 8, 1, kept)
+        for handler in ("threaded", "multiplexed")
+        for processes in (1, 2)
+        for kept in (False, True)
+    } | {
+        ("multiplexed", processes, connections, 8 // connections, True)
+        for processes in (1, 2)
+        for connections in (1, 2, 4)
+        if connections >= processes
+    }
+    assert {(cell.concurrency, cell.tool) for cell in planned.cells} == {(8, "fcgi")}
+    assert all(cell.keepalive == cell.keep_conn for cell in planned.cells)
+    reasons = {dropped.reason for dropped in planned.dropped}
+    assert "in_flight 8: threaded does not multiplex, as it says itself" in reasons
+    assert "in_flight 2, keep_conn false: a connection for each request carries one request" in reasons
+    assert "1 connections cannot be spread evenly over 2 processes" in reasons
+    assert "16 requests in flight in all, not 8" in reasons
+
+
+def test_without_a_total_every_one_on_the_wire_is_measured() -> None:
+    wire = experiment(
+        load={"tool": "fcgi"}, processes=1, connections=[1, 3], in_flight=[1, 2], keep_conn=True
+    )
+    cells = plan_host(wire, host()).cells
+    assert {cell.concurrency for cell in cells if cell.handler == "multiplexed"} == {1, 2, 3, 6}
+    assert Experiment.model_validate(wire.normalised()).normalised() == wire.normalised()
+
+
+def test_the_wire_has_no_ceiling_and_its_sentinel_opens_a_connection_for_each_request() -> None:
+    wire = experiment(blocks=1, load=ON_THE_WIRE, processes=1, **REGIMES)
+    planned = plan_host(wire, host(3))
+    assert planned.ceiling is None
+    reference = planned.reference
+    assert (reference.handler, reference.processes, reference.keep_conn) == ("threaded", 2, False)
+    assert (reference.connections, reference.in_flight) == (8, 1)
+    assert Role.CEILING not in {trial.role for trial in make_schedule(wire, [planned])}
+
+
+def test_handlers_on_their_own_sockets_are_not_loaded_from_another_host() -> None:
+    far = replace(host(), load_from="other", load_machine="elsewhere")
+    planned = plan_host(experiment(load=ON_THE_WIRE, processes=1, placement="remote"), far)
+    assert planned.cells == ()
+    assert "reached on their own host only" in planned.dropped[0].reason
 
 
 def test_a_host_that_fits_nothing_has_no_cells_and_no_trials() -> None:
@@ -173,6 +246,20 @@ def test_a_trial_survives_the_way_through_the_schedule_file() -> None:
     assert tuple(Trial.from_json(trial) for trial in document["trials"]) == trials
     assert document["trials"][0]["trial"] == "h.b01.001"
     assert set(document["trials"][0]["cell"]) == set(Cell.__dataclass_fields__)
+
+
+def test_a_cell_of_an_older_run_is_read_as_what_it_was() -> None:
+    cell = Cell.from_json(
+        {"handler": "threaded", "processes": 2, "concurrency": 8, "keepalive": False, "cores": 2,
+         "placement": "shared", "workload": "hello", "tool": "ab", "lighttpd": "1.4.79"}
+    )  # fmt: skip
+    assert (cell.python, cell.connections, cell.in_flight, cell.keep_conn) == ("default", None, None, None)
+    assert str(cell) == "threaded x2, c=8, 2 cores"
+
+
+def test_a_cell_on_the_wire_names_its_regime() -> None:
+    cells = plan_host(experiment(load=ON_THE_WIRE, processes=1, **REGIMES), host()).cells
+    assert {"multiplexed x1, 8x1 fresh, 2 cores", "multiplexed x1, 1x8 kept, 2 cores"} <= set(map(str, cells))
 
 
 def test_hosts_of_one_machine_take_their_time_one_after_the_other() -> None:

@@ -33,7 +33,7 @@ def experiment(tool: str = "ab", keepalive: bool = False, **factors: Any) -> Exp
 
 
 def planned(name: str = "h", machine: str = "m", **load: Any) -> PlannedHost:
-    return PlannedHost(name, machine, CpuPool((0, 1)), {"default": "1.4.79"}, **load)
+    return PlannedHost(name, machine, CpuPool((0, 1)), {"default": "1.4.79"}, {"default": "system"}, **load)
 
 
 def test_without_load_from_remote_cells_are_dropped_with_the_reason() -> None:
