@@ -250,11 +250,19 @@ class Counters(Record):
 
 @dataclass(frozen=True)
 class HandlerCount(Record):
-    """What one handler process served during the measurement; the peak is since its start."""
+    """What one handler process served during the measurement; peaks and the highest id are since its start.
+
+    The last three are the server's evidence of the regime: connections taken during the measurement, the
+    highest request id and the most requests open at once on one connection. None where a handler does not
+    count them.
+    """
 
     pid: int
     requests: int
     peak_in_process: int
+    connections: Optional[int] = None
+    highest_id: Optional[int] = None
+    peak_ids_per_connection: Optional[int] = None
 
 
 @dataclass(frozen=True)
@@ -323,8 +331,27 @@ class Started(Record):
 
 
 @dataclass(frozen=True)
+class Startup(Record):
+    """How a server came to its rate; all times since lighttpd was started.
+
+    `cost_s` is what a process does before it serves, where the workload says so. `full_rate_s` is None when
+    the rate never settled within `horizon_s`. `windows` are short ones, requests as in `Window`.
+    """
+
+    first_answer_s: float
+    horizon_s: float
+    full_rate_s: Optional[float] = None
+    cost_s: Optional[float] = None
+    windows: tuple[Window, ...] = ()
+
+
+@dataclass(frozen=True)
 class Result(Record):
-    """A trial that was measured to its end; it counts if every gate passed."""
+    """A trial that was measured to its end; it counts if every gate passed.
+
+    `wire` is what the client saw of the regime, where it drove the handlers itself: the fields of
+    `agent.wire.results.Evidence` and `faults` by name. `startup` is there where a start was measured.
+    """
 
     EVENT: ClassVar[Optional[str]] = "result"
 
@@ -339,6 +366,8 @@ class Result(Record):
     gates: tuple[Gate, ...]
     timings_s: Timings
     load_host: Optional[LoadHost] = None
+    wire: Optional[dict[str, Any]] = None
+    startup: Optional[Startup] = None
     orphans: tuple[Orphan, ...] = ()
     raw: dict[str, str] = field(default_factory=dict)
     schema: int = SCHEMA

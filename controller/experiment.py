@@ -249,6 +249,10 @@ def _impossible(experiment: Experiment, catalogue: Catalogue) -> Iterator[tuple[
         if workload not in catalogue.workloads:
             yield location, f"unknown workload {workload!r}; {_suggest(workload, catalogue.workloads)}"
     for key, section in (("concurrency", "load"), ("keepalive", "load"), ("workload", None)):
+        given = experiment.load.model_fields_set if section else experiment.model_fields_set
+        if getattr(experiment.factors, key) is not None and key in given:
+            where = f"{section}.{key}" if section else key
+            yield ("factors", key), f"{key} is given here and as {where}; remove one of the two"
     yield from _out_of_place(experiment)
 
 
@@ -270,10 +274,6 @@ def _out_of_place(experiment: Experiment) -> Iterator[tuple[Location, str]]:
         yield ("load", "keepalive"), f"{without_lighttpd}; use factors.keep_conn"
     if experiment.measure == "startup":
         yield ("measure",), f"startup is measured from lighttpd's start, and {without_lighttpd}"
-        given = experiment.load.model_fields_set if section else experiment.model_fields_set
-        if getattr(experiment.factors, key) is not None and key in given:
-            where = f"{section}.{key}" if section else key
-            yield ("factors", key), f"{key} is given here and as {where}; remove one of the two"
 
 
 def _problems(path: Path, lines: YamlText, error: ValidationError) -> list[str]:
