@@ -46,15 +46,15 @@ def test_the_contract_example_is_read_as_meant() -> None:
         "placement": ["shared"],
         "workload": ["hello"],
         "lighttpd": ["default"],
-    }
-
-
         "python": ["default"],
         "connections": None,
         "in_flight": None,
         "keep_conn": None,
-def test_normalising_is_stable_and_decides_the_fingerprint() -> None:
+    }
     assert experiment.normalised()["measure"] == "rate"
+
+
+def test_normalising_is_stable_and_decides_the_fingerprint() -> None:
     spelled_out = GOOD.replace("1..16", str(list(range(1, 17)))).replace("2%", "0.02")
     assert parse(GOOD).fingerprint() == parse(spelled_out).fingerprint()
     assert parse(GOOD).fingerprint() != parse(GOOD.replace("seed: 2007", "seed: 2008")).fingerprint()
@@ -112,15 +112,6 @@ def test_bad_input_names_file_line_and_remedy(change: tuple[str, str], line: int
     for word in words:
         assert word in found[0]
 
-
-def test_all_problems_are_told_at_once_in_file_order() -> None:
-    found = problems(GOOD.replace("1..16", "0").replace("blocks: 10", "block: 10").replace("hello", "[1]"))
-    assert [problem.split(":")[1] for problem in found] == ["6", "8", "9"]
-
-
-@pytest.mark.parametrize("text", ["", "just words", "- a\n- list\n"])
-def test_a_document_that_is_no_mapping_is_refused(text: str) -> None:
-    assert "must be a mapping with the keys name, question" in problems(text)[0]
 
 WIRE = GOOD.replace(
     "  processes: 1..16\nload: {tool: ab, concurrency: 32, warmup_s: 2, measure_s: 5, keepalive: false}",
