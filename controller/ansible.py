@@ -174,9 +174,10 @@ def _output(runner: Any) -> str:
         return str(stdout.read())
 
 
-def _configuration(project: Path) -> dict[str, str]:
-    file = (project / "ansible.cfg").resolve()
-    return {"ANSIBLE_CONFIG": str(file)} if file.exists() else {}
+def _configuration(folder: Path) -> dict[str, str]:
+    """Name the ansible.cfg beside a playbook or above it: Ansible itself looks in the folder only."""
+    files = (parent / "ansible.cfg" for parent in (folder.resolve(), *folder.resolve().parents))
+    return next(({"ANSIBLE_CONFIG": str(file)} for file in files if file.exists()), {})
 
 
 def _listen(

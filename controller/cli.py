@@ -30,13 +30,14 @@ from controller.confirmation_run import (
     planned_trials,
     read_question,
 )
-from controller.doctor import examine
+from controller.doctor import examine, examine_host_keys
 from controller.errors import InputError, SweepError
 from controller.experiment import ExperimentFile, read_experiment
 from controller.facts_cache import remembered_facts
+from controller.findings import Level
 from controller.inventory import Host, read_hosts
 from controller.journal import utc_now
-from controller.load_hosts import find_load_hosts
+from controller.load_hosts import find_load_hosts, named_load_hosts
 from controller.placement import CpuPool
 from controller.plan import HostPlan, PlannedHost, joined_machines, plan_host
 from controller.progress import duration, reasons_text
@@ -202,9 +203,8 @@ def provision(
     workplace = _workplace(inventory, DEFAULT_RESULTS)
     hosts = read_hosts(inventory, limit, PROJECT)
     if accept_host_keys:
-        for finding in examine(hosts, accept_host_keys=True):
-            if finding.check == "host key":
-                workplace.tell(f"{finding.host}: host key {finding.text}")
+        for finding in examine_host_keys(hosts, accept=True):
+            workplace.tell(f"{finding.host}: host key {finding.text}")
 
     def tell(event: Any) -> None:
         task = event.get("event_data", {}).get("task")
@@ -236,11 +236,15 @@ def doctor(
     ] = False,
 ) -> None:
     """Look at every host: what is wrong, and what to do."""
-    findings = examine(read_hosts(inventory, limit, PROJECT), accept_host_keys)
+    workplace = _workplace(inventory, DEFAULT_RESULTS)
+    hosts = read_hosts(inventory, limit, PROJECT)
+    findings = examine(hosts, accept_host_keys, named_load_hosts(inventory, PROJECT, hosts))
     for finding in findings:
-        mark = "ok " if finding.good else "BAD"
-        typer.echo(f"{mark}  {finding.host:<20} {finding.check:<16} {finding.text}")
-    if not all(finding.good for finding in findings):
+        typer.echo(f"{finding.level:<4} {finding.host:<20} {finding.check:<16} {finding.text}")
+    bad = [finding for finding in findings if finding.level is Level.BAD]
+    looked_at = len({finding.host for finding in findings})
+    workplace.tell(f"hosts looked at: {looked_at}, to mend: {len(bad)}")
+    if bad:
         raise typer.Exit(FAILED)
 
 

@@ -3,52 +3,65 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import json
 import shlex
+import stat
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import agent
-import fcgi_handlers
-from controller.errors import RemoteError
+from controller import survey
+from controller.errors import AgentFailed, HostLost, RemoteError
 from controller.facts_cache import remember_facts
 from controller.facts_query import for_each_host, query_facts
-from controller.host_facts import HostFacts
-from controller.inventory import Host
-from controller.remote import Transport, open_transport, run_for_line
-
-MAX_CLOCK_OFFSET_S = 2.0
-MIN_DISK_FREE_BYTES = 200 << 20
-MIN_OPEN_FILES = 1024
-PORT_PROBE = (
-    "import socket as s; w = s.socket(); w.setsockopt(s.SOL_SOCKET, s.SO_REUSEADDR, 1); "
-    "print(w.connect_ex(('127.0.0.1', {port})))"
+from controller.findings import (
+    Examined,
+    Finding,
+    Level,
+    clock_finding,
+    facts_findings,
+    judge,
+    machine_findings,
+    provision,
+    python_finding,
+    survey_findings,
 )
+from controller.inventory import Host
+from controller.load_hosts import server_address, unknown_load_host
+from controller.remote import NoLineYet, Transport, open_transport, run_for_line
+
+ANSWER_TIMEOUT_S = 15.0
+CONNECT_TIMEOUT_S = 4.0
+VERSION = "import sys; print('%d.%d' % sys.version_info[:2])"
+LISTEN = """\
+import socket, sys
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+with socket.socket(family) as server:
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        server.bind((sys.argv[1], int(sys.argv[2])))
+        server.listen()
+    except OSError as error:
+        sys.exit(print(error.strerror))
+    print("listening", flush=True)
+    sys.stdin.read()
+"""
+CONNECT = """\
+import socket, sys
+try:
+    socket.create_connection((sys.argv[1], int(sys.argv[2])), float(sys.argv[3])).close()
+    print("connected")
+except OSError as error:
+    print(error.strerror or error)
+"""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes
-    ----------
-    host, check : str
-        Where, and what.
-    good : bool
-        Whether it is as it should be.
-    text : str
-        The fact and, if it is not good, the remedy.
-    """
-
-    host: str
-    check: str
-    good: bool
-    text: str
-
-
-def examine(hosts: Sequence[Host], accept_host_keys: bool) -> list[Finding]:
+def examine(
+    hosts: Sequence[Host],
+    accept_host_keys: bool,
+    load_hosts: Mapping[str, Host | None] | None = None,
+) -> list[Finding]:
     """Look at every host, all at once.
 
     Parameters
@@ -57,131 +70,182 @@ def examine(hosts: Sequence[Host], accept_host_keys: bool) -> list[Finding]:
         Which.
     accept_host_keys : bool
         Whether unknown host keys may be added to known_hosts. A changed key is never accepted.
+    load_hosts : mapping of str to Host, optional
+        The load host of each host that names one, as `named_load_hosts` has them. They are looked at as well.
     """
+    pairs = load_hosts or {}
+    load_makers = (each for each in pairs.values() if each is not None)
+    everyone = {host.name: Examined(host) for host in (*hosts, *load_makers)}
 
-    def look(host: Host) -> list[Finding]:
-        return list(_examine_host(host, accept_host_keys))
+    def look(host: Host) -> None:
+        _examine_host(everyone[host.name], accept_host_keys)
 
-    findings = []
-    for host, answer in for_each_host(hosts, look).items():
+    def look_at_pair(host: Host) -> Finding:
+        return _examine_load_host(host, pairs[host.name], everyone)
+
+    for name, answer in for_each_host([each.host for each in everyone.values()], look).items():
         if isinstance(answer, RemoteError):
-            findings.append(Finding(host, answer.kind, False, answer.reason))
-        else:
-            findings.extend(answer)
-    return findings
+            everyone[name].findings.append(Finding(name, answer.kind, Level.BAD, answer.reason))
+    servers = [everyone[name].host for name in pairs]
+    return [
+        *(finding for each in everyone.values() for finding in each.findings),
+        *machine_findings(list(everyone.values())),
+        *_findings(for_each_host(servers, look_at_pair), "load host"),
+    ]
 
 
-def source_fingerprint(package: Path) -> str:
-    """Return the digest of a package's files, as agent and provisioning compute it."""
-    digest = hashlib.sha256()
-    files = {
-        path.relative_to(package.parent).as_posix(): path
-        for path in package.rglob("*")
-        if path.is_file()
-        and not any(part == "__pycache__" or part[0] == "." for part in path.relative_to(package).parts)
-    }
-    for name in sorted(files):
-        content = files[name].read_bytes()
-        digest.update(f"{name}\0{len(content)}\0".encode() + content)
-    return digest.hexdigest()
+def examine_host_keys(hosts: Sequence[Host], accept: bool) -> list[Finding]:
+    """Look at the host keys only, and accept unknown ones when told to; hosts without ssh are left out."""
+    with_keys = [host for host in hosts if host.connection == "ssh"]
+    return _findings(for_each_host(with_keys, lambda host: _examine_host_key(host, accept)), "host key")
 
 
-def _examine_host(host: Host, accept_host_keys: bool) -> Iterator[Finding]:
+def _findings(answers: Mapping[str, Finding | RemoteError], check: str) -> list[Finding]:
+    return [
+        Finding(name, check, Level.BAD, answer.reason) if isinstance(answer, RemoteError) else answer
+        for name, answer in answers.items()
+    ]
+
+
+def _examine_host(examined: Examined, accept_host_keys: bool) -> None:
+    host, findings = examined.host, examined.findings
     if host.connection == "ssh":
-        key = _examine_key(host, accept_host_keys)
-        yield key
-        if not key.good:
+        for finding in _examine_way_in(host, accept_host_keys):
+            findings.append(finding)
+            if finding.level is Level.BAD:
+                return
+    with contextlib.closing(open_transport(host)) as transport:
+        said, _, errors = run_for_line(transport, _python(host, VERSION), ANSWER_TIMEOUT_S)
+        findings.append(python_finding(host, said, errors))
+        if findings[-1].level is Level.BAD:
             return
-    transport = open_transport(host)
-    with contextlib.closing(transport):
+        examined.survey = _survey(host, transport)
+        asked_at = time.time()
         try:
-            asked_at = time.time()
-            facts = query_facts(transport)
-            answered_at = time.time()
-        except RemoteError as error:
-            yield Finding(host.name, error.kind, False, error.reason)
+            examined.facts = query_facts(transport)
+        except AgentFailed as error:
+            findings.append(Finding(host.name, error.kind, Level.BAD, error.reason))
+            findings += survey_findings(host, examined.survey, measuring=False)
             return
-        remember_facts(host, facts)
-        yield Finding(host.name, "facts", True, facts.label(host.name))
-        yield from _examine_facts(host, facts)
-        offset_s = float(facts.document["clock"]["wall_s"]) - (asked_at + answered_at) / 2
-        near = abs(offset_s) <= MAX_CLOCK_OFFSET_S
-        remedy = "" if near else "; start a time service there (durations do not depend on it)"
-        yield Finding(host.name, "clock", near, f"{offset_s:+.1f} s against this machine{remedy}")
-        yield _examine_port(host, transport)
+        middle = (asked_at + time.time()) / 2
+    facts = examined.facts
+    remember_facts(host, facts)
+    findings += facts_findings(host, examined.survey, facts)
+    findings += survey_findings(host, examined.survey, measuring=facts.lock is not None)
+    findings.append(clock_finding(host, float(facts.document["clock"]["wall_s"]) - middle))
 
 
-def _examine_key(host: Host, accept: bool) -> Finding:
+def _examine_way_in(host: Host, accept_host_keys: bool) -> Iterator[Finding]:
+    from controller.ssh import resolve  # noqa: PLC0415  (paramiko is slow to import)
+
+    key = resolve(host).private_key
+    if key is not None:
+        yield _examine_key_file(host, Path(key).expanduser())
+    yield _examine_host_key(host, accept_host_keys)
+
+
+def _examine_key_file(host: Host, key: Path) -> Finding:
+    if not key.is_file():
+        text = f"{key} is not there; correct ansible_ssh_private_key_file, or leave it out for ssh's own keys"
+        return Finding(host.name, "ssh key", Level.BAD, text)
+    if stat.S_IMODE(key.stat().st_mode) & 0o077:
+        text = f"{key} can be read by others, so ssh does not use it; chmod 600 {shlex.quote(str(key))}"
+        return Finding(host.name, "ssh key", Level.BAD, text)
+    return Finding(host.name, "ssh key", Level.OK, str(key))
+
+
+def _examine_host_key(host: Host, accept: bool) -> Finding:
     from controller.host_keys import accept_key, offered_key  # noqa: PLC0415  (paramiko is slow to import)
 
     offered = offered_key(host)
     shown = f"{offered.key.get_name()} {offered.key.fingerprint}"
     if offered.known:
-        return Finding(host.name, "host key", True, shown)
+        return Finding(host.name, "host key", Level.OK, shown)
     if offered.conflict:
         return Finding(
-            host.name, "host key", False,
+            host.name, "host key", Level.BAD,
             f"has CHANGED: the host shows {shown}, {offered.file} has another one; "
             "if it was installed anew, remove the old key and come back: "
             f"ssh-keygen -R {shlex.quote(offered.name)} -f {offered.file}",
         )  # fmt: skip
     if not accept:
         return Finding(
-            host.name, "host key", False,
+            host.name, "host key", Level.BAD,
             f"is not in {offered.file}: the host shows {shown}; compare it there, then accept it with "
             "'fcgi-sweep doctor --accept-host-keys'",
         )  # fmt: skip
     accept_key(offered)
-    return Finding(host.name, "host key", True, f"accepted into {offered.file}: {shown}")
+    return Finding(host.name, "host key", Level.OK, f"accepted into {offered.file}: {shown}")
 
 
-def _examine_facts(host: Host, facts: HostFacts) -> Iterator[Finding]:
-    remedy = f"run 'fcgi-sweep provision --limit {host.name}'"
-    manifest = facts.manifest
-    if manifest is None:
-        yield Finding(host.name, "provisioned", False, f"provisioning never finished there; {remedy}")
-        return
-    builds = ", ".join(build.version + (" (default)" if build.default else "") for build in facts.lighttpd)
-    yield Finding(host.name, "lighttpd", bool(builds), builds or f"no build in the manifest; {remedy}")
-    tools = ", ".join(sorted(manifest.get("load_generators", {})))
-    yield Finding(host.name, "load generators", bool(tools), tools or f"none; {remedy}")
-    fingerprints = facts.fingerprint()
-    for name, package in (("agent", agent), ("handlers", fcgi_handlers)):
-        same = fingerprints[name] == source_fingerprint(Path(package.__path__[0]))
-        yield Finding(
-            host.name, name, same, "as in this checkout" if same else f"not those of this checkout; {remedy}"
-        )
-    free = int(facts.document["disk_free_bytes"])
-    roomy = free >= MIN_DISK_FREE_BYTES
-    yield Finding(host.name, "disk", roomy, f"{free >> 20} MiB free" + ("" if roomy else "; make room there"))
-    files = int(facts.document["limits"].get("nofile", 0))
-    enough = files >= MIN_OPEN_FILES
-    yield Finding(
-        host.name,
-        "open files",
-        enough,
-        f"limit {files}" + ("" if enough else "; raise the user's nofile limit"),
+def _survey(host: Host, transport: Transport) -> dict[str, Any]:
+    """Let `controller.survey` look round on a host."""
+    source = Path(survey.__file__).read_text(encoding="utf-8")
+    command = _python(host, source, host.prefix or "~/.fcgi-sweep", str(host.listen_port))
+    line, code, errors = run_for_line(transport, command, ANSWER_TIMEOUT_S)
+    try:
+        found: dict[str, Any] = json.loads(line)
+    except ValueError as error:
+        last = (errors.strip() or line or f"exit code {code}").splitlines()[-1]
+        raise AgentFailed(
+            host.name, "internal", f"{host.python} could not look round there ({last}); log in and try it"
+        ) from error
+    return found
+
+
+def _examine_load_host(host: Host, load_host: Host | None, known: Mapping[str, Examined]) -> Finding:
+    """Judge whether the host that `load_from` names can make the load."""
+    problem = (
+        unknown_load_host(host)
+        if load_host is None
+        else _load_maker_problem(known[load_host.name]) or _way_problem(known[host.name], load_host)
     )
-    orphans = int(facts.document["orphans"])
-    yield Finding(
-        host.name, "orphans", orphans == 0,
-        "none" if orphans == 0 else f"{orphans} processes of a dead trial; the next trial removes them",
-    )  # fmt: skip
-    yield Finding(
-        host.name, "lock", facts.lock is None,
-        "free" if facts.lock is None else f"held: {facts.lock}; wait for that trial to end",
-    )  # fmt: skip
+    return judge(host.name, "load host", problem, f"{host.load_from} reaches port {host.listen_port}")
 
 
-def _examine_port(host: Host, transport: Transport) -> Finding:
-    probe = PORT_PROBE.format(port=host.listen_port)
-    command = f"exec {shlex.quote(host.python)} -c {shlex.quote(probe)}"
-    line, _, errors = run_for_line(transport, command, 10.0)
-    free = line.strip() not in {"0", ""}
-    if not line:
-        return Finding(host.name, "port", False, f"could not be tried: {errors.strip()[-200:]}")
-    return Finding(
-        host.name, "port", free,
-        f"{host.listen_port} is free" if free else
-        f"{host.listen_port} is in use there; stop that service, or set fcgi_sweep_port for the host",
-    )  # fmt: skip
+def _load_maker_problem(maker: Examined) -> str | None:
+    name = maker.host.name
+    if maker.survey is None:
+        return f"{name} cannot be used; mend what is said of it"
+    if maker.facts is None or maker.facts.manifest is None:
+        return f"{name} is not provisioned; {provision(maker.host)}"
+    if not maker.facts.manifest.get("load_generators"):
+        remedy = f"name one in fcgi_sweep_load_generators, then {provision(maker.host)}"
+        return f"{name} has no load generator; {remedy}"
+    return None
+
+
+def _way_problem(server: Examined, load_host: Host) -> str | None:
+    """Listen on a host as lighttpd will, connect from its load host, and tell what went wrong."""
+    host = server.host
+    if server.survey is None or server.survey["port_problem"]:
+        return f"whether {load_host.name} reaches port {host.listen_port} is not known; mend the host first"
+    try:
+        address = server_address(host)
+    except ValueError as error:
+        return f"{error}; set fcgi_sweep_address for the host"
+    with (
+        contextlib.closing(open_transport(host)) as here,
+        contextlib.closing(open_transport(load_host)) as there,
+        contextlib.closing(here.start(_python(host, LISTEN, address, str(host.listen_port)))) as listener,
+    ):
+        try:
+            ready = listener.read_line(ANSWER_TIMEOUT_S)
+        except NoLineYet:
+            raise HostLost(host.name, f"no answer within {ANSWER_TIMEOUT_S:.0f} s; is it frozen?") from None
+        if ready != "listening":
+            said = ready or listener.error_text().strip()
+            remedy = "set fcgi_sweep_address to one of its addresses"
+            return f"the host cannot listen on {address} ({said}); {remedy}"
+        arguments = (address, str(host.listen_port), str(CONNECT_TIMEOUT_S))
+        answer, _, errors = run_for_line(there, _python(load_host, CONNECT, *arguments), ANSWER_TIMEOUT_S)
+    if answer == "connected":
+        return None
+    return (
+        f"{load_host.name} cannot reach {address} port {host.listen_port} ({answer or errors.strip()}); open "
+        "the firewall between them, or set fcgi_sweep_address to an address that it reaches"
+    )
+
+
+def _python(host: Host, code: str, *arguments: str) -> str:
+    return f"exec {shlex.join([host.python, '-c', code, *arguments])}"

@@ -60,7 +60,9 @@ def offered_key(host: Host) -> OfferedKey:
     except (paramiko.SSHException, OSError, EOFError) as error:
         detail = str(error) or type(error).__name__
         raise HostUnreachable(
-            host.name, f"nothing at {name} shows a host key ({detail}); is the host up and sshd running?"
+            host.name,
+            f"nothing at {name} shows a host key ({detail}); is the host up and sshd running, "
+            "are ansible_host and ansible_port right?",
         ) from error
     same = stored.check(name, key)
     return OfferedKey(name, key, known_hosts_files(resolved)[0], same, known is not None and not same)

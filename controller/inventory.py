@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -181,7 +182,7 @@ def host_from_variables(name: str, variables: Mapping[str, Any], inventory: Path
     python = text("ansible_python_interpreter") or ""
     return Host(
         name=name,
-        machine=text("machine") or name,
+        machine=text("machine") or (socket.gethostname() if connection == "local" else name),
         address=text("ansible_host", "ansible_ssh_host") or name,
         port=number("ansible_port") or number("ansible_ssh_port") or options.port,
         user=text("ansible_user", "ansible_ssh_user") or options.user,

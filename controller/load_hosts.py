@@ -26,6 +26,15 @@ def find_load_hosts(
     """
     if "remote" not in experiment.factors.placement:
         return {}
+    found = named_load_hosts(inventory, project, hosts)
+    for host in hosts:
+        if found.get(host.name, host) is None:
+            raise InventoryError(f"{inventory}: {host.name}: {unknown_load_host(host)}")
+    return {name: load_host for name, load_host in found.items() if load_host is not None}
+
+
+def named_load_hosts(inventory: Path, project: Path, hosts: Sequence[Host]) -> dict[str, Host | None]:
+    """Return the load host of each host that names one; None where the inventory has none of that name."""
     wanted = {host.name: host.load_from for host in hosts if host.load_from is not None}
     known = {host.name: host for host in hosts}
     if others := sorted(set(wanted.values()) - set(known)):
@@ -34,13 +43,15 @@ def find_load_hosts(
         except InventoryError as error:
             if "selects no host" not in str(error):
                 raise
-    for name, load_from in wanted.items():
-        if load_from not in known:
-            raise InventoryError(
-                f"{inventory}: {name}: load_from names {load_from!r}, which is no host of the inventory; "
-                "add it there, or correct the name"
-            )
-    return {name: known[load_from] for name, load_from in wanted.items()}
+    return {name: known.get(load_from) for name, load_from in wanted.items()}
+
+
+def unknown_load_host(host: Host) -> str:
+    """Say that the inventory has no host of the name that `load_from` gives, and what to do."""
+    return (
+        f"load_from names {host.load_from!r}, which is no host of the inventory; "
+        "add it there, or correct the name"
+    )
 
 
 def load_site(host: Host, load_host: Host, answers: Mapping[str, HostFacts | RemoteError]) -> LoadSite | str:

@@ -155,6 +155,11 @@ def _why_not(host: Host, error: Exception) -> str | None:
             f"{file} has {error.expected_key.fingerprint}; if it was installed anew, remove the old key "
             f"with 'ssh-keygen -R {host.address} -f {file}', then run 'fcgi-sweep doctor --accept-host-keys'"
         )
+    if isinstance(error, paramiko.PasswordRequiredException):
+        return (
+            f"{host.private_key} has a passphrase, which the sweep cannot ask for; give it to ssh-agent "
+            "(ssh-add) and leave ansible_ssh_private_key_file out, or use a key without one"
+        )
     if isinstance(error, paramiko.AuthenticationException):
         return f"login as {where} was refused; check ansible_user and ansible_ssh_private_key_file"
     if isinstance(error, paramiko.SSHException) and "known_hosts" in str(error):

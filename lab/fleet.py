@@ -256,7 +256,7 @@ class Lab:
         path = Path(record.inventory)
         path.parent.mkdir(parents=True, exist_ok=True)
         text = documents.inventory(
-            record.hosts, self._access(record.mode), f"{socket.gethostname()}-lab", own
+            record.hosts, self._access(record.mode), socket.gethostname(), own
         )
         write_atomically(path, text)
 

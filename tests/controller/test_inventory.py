@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def test_hosts_come_from_the_inventory_that_ansible_reads(tmp_path: Path) -> Non
     )
     local, lab = sorted(read_hosts(inventory, "targets", tmp_path), key=lambda h: h.connection)
     assert local == Host(
-        name="this-machine", machine="this-machine", address="this-machine", connection="local"
+        name="this-machine", machine=socket.gethostname(), address="this-machine", connection="local"
     )
     assert (lab.name, lab.address, lab.user, lab.machine) == ("lab-2core", "198.18.3.12", "bench", "box-lab")
     assert lab.known_hosts == ("/l/known_hosts",)
