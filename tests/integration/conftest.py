@@ -32,9 +32,9 @@ SYSTEM_PYTHON = "/usr/bin/python3"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the test that happens to provision the hosts the time that builds from source take."""
+    """Give the test that happens to provision a host the time that builds from source take."""
     for item in items:
-        if "provisioned_lab" in getattr(item, "fixturenames", ()):
+        if {"provisioned_lab", "provisioned_prefix"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.timeout(PROVISION_TIMEOUT_S + 300))
 
 
@@ -90,6 +90,7 @@ def provisioned_prefix() -> Path:
         cwd=PROJECT,
         capture_output=True,
         text=True,
+        timeout=PROVISION_TIMEOUT_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
