@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import difflib
 import pkgutil
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,14 +14,40 @@ import fcgi_handlers
 
 STATIC = "static"
 """The one level that is no handler: lighttpd serving a file, the ceiling."""
+WORKLOAD = re.compile(r"([a-z0-9-]+)(?:\(([0-9]+(?:,[0-9]+)*)\))?")
 
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """The names that an experiment may use for handlers and workloads."""
+    """What an experiment may name.
+
+    Attributes
+    ----------
+    handlers : tuple of str
+        Names of the concurrency models.
+    workloads : mapping of str to tuple of str
+        Names of the workloads, each with the units of its parameters: `cpu` has `us`, `hello` has none.
+    """
 
     handlers: tuple[str, ...]
-    workloads: tuple[str, ...]
+    workloads: Mapping[str, tuple[str, ...]]
+
+    def workload_problem(self, written: str) -> str | None:
+        """Return what is wrong with a workload as written and what to do about it, None if nothing."""
+        found = WORKLOAD.fullmatch(written)
+        if found is None:
+            begun = written.partition("(")[0]
+            if begun in self.workloads and ")" not in written:  # YAML takes [mixed(500,5)] for two items
+                form = _form(begun, self.workloads[begun])
+                return f'workload {written!r} was cut off at a comma; write it in quotes, as "{form}"'
+            return f"{written!r} is no workload; write a name, or a name and whole numbers as in cpu(500)"
+        name, numbers = found[1], [each for each in (found[2] or "").split(",") if each]
+        if name not in self.workloads:
+            return f"unknown workload {name!r}; {suggestion(name, self.workloads)}"
+        parameters = self.workloads[name]
+        if numbers and len(numbers) != len(parameters):
+            return f"workload {written!r} has {len(numbers)} parameters; write {_form(name, parameters)!r}"
+        return None
 
 
 def load_catalogue(package: Path | None = None) -> Catalogue:
@@ -34,9 +64,33 @@ def load_catalogue(package: Path | None = None) -> Catalogue:
         Public names, sorted: the module `multiplexed_stock` is the handler `multiplexed-stock`.
     """
     root = package or Path(fcgi_handlers.__path__[0])
-    return Catalogue(handlers=_public_names(root / "models"), workloads=_public_names(root / "workloads"))
+    workloads = _modules(root / "workloads")
+    return Catalogue(
+        handlers=tuple(_modules(root / "models")),
+        workloads={name: _parameters(path) for name, path in workloads.items()},
+    )
 
 
-def _public_names(directory: Path) -> tuple[str, ...]:
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Return a hint at the name that was meant, or at all there are."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word.lower(), names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names) or 'none'}"
+
+
+def _modules(directory: Path) -> dict[str, Path]:
     modules = pkgutil.iter_modules([str(directory)])
-    return tuple(sorted(m.name.replace("_", "-") for m in modules if not m.name.startswith("_")))
+    names = sorted(m.name for m in modules if not m.name.startswith("_"))
+    return {name.replace("_", "-"): directory / f"{name}.py" for name in names}
+
+
+def _parameters(module: Path) -> tuple[str, ...]:
+    """Return the literal that a workload's module binds to PARAMETERS; nothing where it binds none."""
+    for statement in ast.parse(module.read_text(encoding="utf-8")).body:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "PARAMETERS":
+            return tuple(str(name) for name in ast.literal_eval(statement.value))
+    return ()
+
+
+def _form(name: str, parameters: tuple[str, ...]) -> str:
+    return f"{name}({','.join(parameters)})" if parameters else name

@@ -6,14 +6,14 @@ import difflib
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
 
-from controller.catalogue import STATIC, Catalogue
+from controller.catalogue import STATIC, Catalogue, suggestion
 from controller.errors import ExperimentError
 from controller.levels import (
     ConcurrencyLevels,
@@ -237,17 +237,13 @@ def _impossible(experiment: Experiment, catalogue: Catalogue) -> Iterator[tuple[
         elif handler not in catalogue.handlers:
             yield (
                 ("factors", "handler", index),
-                f"unknown handler {handler!r}; {_suggest(handler, catalogue.handlers)}",
+                f"unknown handler {handler!r}; {suggestion(handler, catalogue.handlers)}",
             )
-    workloads = experiment.factors.workload
-    places: Iterable[tuple[Location, str]] = (
-        [(("workload",), experiment.workload)]
-        if workloads is None
-        else [(("factors", "workload", index), workload) for index, workload in enumerate(workloads)]
-    )
-    for location, workload in places:
-        if workload not in catalogue.workloads:
-            yield location, f"unknown workload {workload!r}; {_suggest(workload, catalogue.workloads)}"
+    varied = experiment.factors.workload is not None
+    for index, workload in enumerate(experiment.workloads):
+        location: Location = ("factors", "workload", index) if varied else ("workload",)
+        if problem := catalogue.workload_problem(workload):
+            yield location, problem
     for key, section in (("concurrency", "load"), ("keepalive", "load"), ("workload", None)):
         given = experiment.load.model_fields_set if section else experiment.model_fields_set
         if getattr(experiment.factors, key) is not None and key in given:
@@ -296,7 +292,7 @@ def _reason(location: Location, kind: str, message: str, value: Any) -> str:
     key = ".".join(str(part) for part in location if isinstance(part, str))
     if kind == "extra_forbidden":
         known = _keys_beside(location)
-        return f"unknown key {location[-1]!r}{_inside(location)}; {_suggest(str(location[-1]), known)}"
+        return f"unknown key {location[-1]!r}{_inside(location)}; {suggestion(str(location[-1]), known)}"
     if kind == "missing":
         return f"the key {location[-1]!r} is missing{_inside(location)}; add it"
     if kind == "value_error":
@@ -326,9 +322,3 @@ def _keys_beside(location: Location) -> tuple[str, ...]:
     }
     section = sections.get(location[:-1])
     return tuple(section.model_fields) if section else ()
-
-
-def _suggest(word: str, known: Iterable[str]) -> str:
-    names = sorted(known)
-    close = difflib.get_close_matches(word.lower(), names, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names) or 'none'}"

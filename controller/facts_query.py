@@ -18,8 +18,8 @@ MAX_AT_ONCE = 16
 T = TypeVar("T")
 
 
-def query_facts(transport: Transport) -> HostFacts:
-    """Ask the agent of a host for its facts.
+def query_facts(transport: Transport, workloads: Sequence[str] = ()) -> HostFacts:
+    """Ask the agent of a host for its facts; `workloads` with parameters are described in them, too.
 
     Raises
     ------
@@ -28,7 +28,9 @@ def query_facts(transport: Transport) -> HostFacts:
         may raise.
     """
     host = transport.host.name
-    line, code, errors = run_for_line(transport, agent_command(transport.host, "facts"), FACTS_TIMEOUT_S)
+    line, code, errors = run_for_line(
+        transport, agent_command(transport.host, "facts", *workloads), FACTS_TIMEOUT_S
+    )
     last = errors.strip().splitlines()[-1:] or ["it said nothing"]
     try:
         document = json.loads(line)
@@ -60,13 +62,13 @@ def for_each_host(hosts: Sequence[Host], ask: Callable[[Host], T]) -> dict[str, 
         return dict(zip((host.name for host in hosts), pool.map(guarded, hosts), strict=True))
 
 
-def facts_of(hosts: Sequence[Host]) -> Mapping[str, HostFacts | RemoteError]:
-    """Ask every host for its facts, all at once."""
+def facts_of(hosts: Sequence[Host], workloads: Sequence[str] = ()) -> Mapping[str, HostFacts | RemoteError]:
+    """Ask every host for its facts, all at once; `workloads` as in `query_facts`."""
 
     def ask(host: Host) -> HostFacts:
         transport = open_transport(host)
         try:
-            return query_facts(transport)
+            return query_facts(transport, workloads)
         finally:
             transport.close()
 

@@ -94,7 +94,7 @@ class LineBuffer:
         return line.decode("utf-8", "replace")
 
 
-def agent_command(host: Host, verb: str) -> str:
+def agent_command(host: Host, verb: str, *arguments: str) -> str:
     """Return the command line that runs the agent of a host, and says so if there is none."""
     prefix = host.prefix or "~/.fcgi-sweep"
     home = prefix.startswith("~/")
@@ -103,7 +103,7 @@ def agent_command(host: Host, verb: str) -> str:
     script = (
         f"a={path}; "
         f'if ! [ -r "$a" ]; then printf {shlex.quote(missing)} "$a"; exit 1; fi; '
-        f'exec {shlex.quote(host.python)} "$a" {shlex.quote(verb)}'
+        f'exec {shlex.quote(host.python)} "$a" {shlex.join((verb, *arguments))}'
     )
     return f"exec sh -c {shlex.quote(script)}"
 

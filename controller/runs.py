@@ -269,7 +269,8 @@ def _ask(
     sites: dict[str, Site] = {}
     left_out: dict[str, str] = {}
     load_hosts = find_load_hosts(workplace.inventory, PROJECT, experiment, hosts)
-    answers = facts_of(list({host.name: host for host in (*hosts, *load_hosts.values())}.values()))
+    every = {host.name: host for host in (*hosts, *load_hosts.values())}
+    answers = facts_of(list(every.values()), experiment.workloads)
     for host in hosts:
         answer = answers[host.name]
         if isinstance(answer, RemoteError):
@@ -419,7 +420,7 @@ def _experiment_changes(document: Mapping[str, Any]) -> Sequence[Change]:
         return ()
     try:
         now = read_experiment(path, load_catalogue()).experiment.normalised()
-    except ExperimentError as error:
         before = Experiment.model_validate(document["experiment"]).normalised()  # older runs lack newer keys
+    except ExperimentError as error:
         return (Change("experiment.file", "valid", error.problems[0]),)
     return changes(before, now, "experiment.")

@@ -9,7 +9,10 @@ from controller.errors import ExperimentError
 from controller.experiment import Experiment, parse_experiment, read_experiment
 from controller.levels import expand_levels
 
-CATALOGUE = Catalogue(handlers=("multiplexed", "multiplexed-stock", "threaded"), workloads=("hello", "sleep"))
+CATALOGUE = Catalogue(
+    handlers=("multiplexed", "multiplexed-stock", "threaded"),
+    workloads={"cpu": ("us",), "hello": (), "mixed": ("us", "ms")},
+)
 GOOD = """\
 name: multiplexing-2007
 question: Do you gain from FCGI connection multiplexing?
@@ -81,6 +84,12 @@ def test_levels_are_a_value_a_list_or_ranges(written: object, levels: tuple[obje
         (("processes:", "procesess:"), 6, ["unknown key 'procesess'", "did you mean 'processes'?"]),
         (("measure_s", "mesure_s"), 7, ["unknown key 'mesure_s' in 'load'", "did you mean 'measure_s'?"]),
         (("workload: hello", "workload: helo"), 8, ["unknown workload 'helo'", "did you mean 'hello'?"]),
+        (("workload: hello", "workload: cup(5)"), 8, ["unknown workload 'cup'", "did you mean 'cpu'?"]),
+        (("workload: hello", "workload: cpu(1,2)"), 8, ["'cpu(1,2)' has 2 parameters; write 'cpu(us)'"]),
+        (("workload: hello", "workload: hello(3)"), 8, ["'hello(3)' has 1 parameters; write 'hello'"]),
+        (("workload: hello", "workload: cpu(-1)"), 8, ["'cpu(-1)' is no workload", "as in cpu(500)"]),
+        (("workload: hello", "workload: cpu()"), 8, ["'cpu()' is no workload"]),
+        (("workload: hello", "workload: cpu[5]"), 8, ["'cpu[5]' is no workload"]),
         (("multiplexed]", "multiplex]"), 5, ["unknown handler 'multiplex'", "did you mean 'multiplexed'?"]),
         (("multiplexed]", "gevent9]"), 5, ["unknown handler", "known: multiplexed, multip"]),
         (("multiplexed]", "static]"), 5, ["'static' is no level", "leave it out"]),
@@ -153,6 +162,33 @@ def test_what_says_nothing_on_the_wire_is_refused(
         assert word in found[0]
 
 
+def test_all_problems_are_told_at_once_in_file_order() -> None:
+    found = problems(GOOD.replace("1..16", "0").replace("blocks: 10", "block: 10").replace("hello", "[1]"))
+    assert [problem.split(":")[1] for problem in found] == ["6", "8", "9"]
+
+
+def test_workloads_with_parameters_are_levels() -> None:
+    varied = GOOD.replace("workload: hello\n", "").replace(
+        "  processes:", "  workload: [hello, cpu, cpu(200), cpu(1000), 'mixed(500,5)']\n  processes:"
+    )
+    experiment = parse(varied)
+    assert experiment.workloads == ("hello", "cpu", "cpu(200)", "cpu(1000)", "mixed(500,5)")
+    assert parse(GOOD).workloads == ("hello",)
+
+
+def test_a_workload_that_yaml_cuts_in_two_is_explained() -> None:
+    found = problems(
+        GOOD.replace("workload: hello\n", "").replace(
+            "  processes:", "  workload: [mixed(500,5)]\n  processes:"
+        )
+    )
+    assert found[0].startswith("x.yml:6: workload 'mixed(500' was cut off at a comma; write it in quotes")
+
+
+@pytest.mark.parametrize("text", ["", "just words", "- a\n- list\n"])
+def test_a_document_that_is_no_mapping_is_refused(text: str) -> None:
+    assert "must be a mapping with the keys name, question" in problems(text)[0]
+
 
 def test_an_alias_that_contains_itself_is_refused() -> None:
     assert "nested more than" in problems("name: &a [*a]\n")[0]
@@ -174,7 +210,10 @@ def test_the_catalogue_is_read_from_file_names_without_importing(tmp_path: Path)
     for folder, name in (("models", "pre_fork"), ("models", "_private"), ("workloads", "hello")):
         (tmp_path / folder).mkdir(exist_ok=True)
         (tmp_path / folder / f"{name}.py").write_text("raise SystemExit('imported')\n")
-    assert load_catalogue(tmp_path) == Catalogue(handlers=("pre-fork",), workloads=("hello",))
+    (tmp_path / "workloads/cpu.py").write_text("PARAMETERS = ('us',)\nraise SystemExit('imported')\n")
+    assert load_catalogue(tmp_path) == Catalogue(
+        handlers=("pre-fork",), workloads={"cpu": ("us",), "hello": ()}
+    )
 
 
 @pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "experiments").glob("*.yml")), ids=str)
