@@ -89,6 +89,9 @@ class DebianSources:
             "Dir::State::status": "/dev/null",
             "Dir::Cache": self.directory / "cache",
             "APT::Sandbox::User": "root",
+            # a controller without a network is told so in seconds, by the reason instead of by its consequence
+            "Acquire::Retries": "1",
+            "APT::Update::Error-Mode": "any",
         }
         argv = [command, *(f"-o{name}={value}" for name, value in options.items()), *arguments]
         done = subprocess.run(
@@ -96,7 +99,7 @@ class DebianSources:
         )
         if done.returncode != 0:
             errors = [line for line in done.stderr.splitlines() if line.startswith("E:")]
-            raise FetchError("; ".join(errors) or f"{command} ended with exit code {done.returncode}")
+            raise FetchError(errors[0] if errors else f"{command} ended with exit code {done.returncode}")
         return done.stdout
 
     def list_suite(self, mirror: str, suite: str) -> None:
