@@ -15,14 +15,18 @@ from pathlib import Path
 from typing import Optional
 
 MAGIC = 0x46435357
-_LAYOUT = struct.Struct("<7Q")
+_LAYOUT = struct.Struct("<10Q")
+_WORK = struct.Struct("<8x2Q")
 _ANSWER_TIMEOUT_S = 0.25
 _POLL_S = 0.001
 
 
 @dataclass(frozen=True)
 class HandlerStats:
-    """One file. The context switches are those at the time of the last of `answers`."""
+    """One file. The context switches are those at the time of the last of `answers`.
+
+    Where a handler counts no connections, the last three are 0.
+    """
 
     pid: int
     done: int
@@ -31,6 +35,9 @@ class HandlerStats:
     answers: int
     ctx_voluntary: int
     ctx_involuntary: int
+    connections: int
+    highest_id: int
+    peak_ids_per_connection: int
 
 
 def parse(pid: int, data: bytes) -> Optional[HandlerStats]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Optional, Protocol
 
 from agent import handler_stats, snapshot
 from agent.gates import Evidence
@@ -99,11 +99,16 @@ def handler_counts(
     before: Mapping[int, HandlerStats], after: Mapping[int, HandlerStats]
 ) -> tuple[HandlerCount, ...]:
     """Return what each handler process served between two readings."""
-    return tuple(
-        HandlerCount(
-            pid=pid,
-            requests=stats.done - (before[pid].done if pid in before else 0),
-            peak_in_process=stats.peak_in_flight,
-        )
-        for pid, stats in sorted(after.items())
+    return tuple(_handler_count(before.get(pid), stats) for pid, stats in sorted(after.items()))
+
+
+def _handler_count(before: Optional[HandlerStats], after: HandlerStats) -> HandlerCount:
+    counts = after.connections > 0
+    return HandlerCount(
+        pid=after.pid,
+        requests=after.done - (before.done if before else 0),
+        peak_in_process=after.peak_in_flight,
+        connections=after.connections - (before.connections if before else 0) if counts else None,
+        highest_id=after.highest_id if counts else None,
+        peak_ids_per_connection=after.peak_ids_per_connection if counts else None,
     )

@@ -2,7 +2,9 @@
 
 The file holds four unsigned 64-bit numbers that change with every request (`HOT`) and, behind them,
 numbers that the process writes only when it is asked with SIGUSR1 (`ASKED`): Linux shows context switches
-per thread and forgets those of threads that ended, so only the process itself can tell its total.
+per thread and forgets those of threads that ended, so only the process itself can tell its total. Last come
+numbers that show how requests reach the process (`REGIME`): on how many connections, and how many at once on
+one.
 """
 
 # Every handler process starts with this module, and pathlib would be a tenth of its start.
@@ -23,10 +25,12 @@ from typing import Callable, Optional, Union
 MAGIC = 0x46435357
 HOT = struct.Struct("<4Q")  # magic, requests done, in flight, peak in flight
 ASKED = struct.Struct("<3Q")  # answers so far, voluntary and involuntary context switches
-FILE_BYTES = HOT.size + ASKED.size
+REGIME = struct.Struct("<3Q")  # connections used, highest request id, most requests open on one
+FILE_BYTES = HOT.size + ASKED.size + REGIME.size
 
 _DONE, _IN_FLIGHT, _PEAK = 1, 2, 3
 _ANSWERS, _VOLUNTARY, _INVOLUNTARY = 4, 5, 6
+_CONNECTIONS, _HIGHEST_ID, _PEAK_IDS = 7, 8, 9
 
 
 class Counters:
@@ -44,14 +48,32 @@ class Counters:
         self._numbers = memoryview(memory).cast("Q")
         self._numbers[0] = MAGIC
         self._lock = threading.Lock()
+        self._highest_id = 0
+        self._peak_ids = 0
 
-    def enter(self) -> None:
-        """Note that a request begins."""
+    def enter(self, request_id: int = 1, open_ids: int = 1, opens_connection: bool = True) -> None:
+        """Note that a request begins.
+
+        Parameters
+        ----------
+        request_id
+            Its id on its connection.
+        open_ids
+            Requests open on that connection now, this one included.
+        opens_connection
+            Whether it is the first one there.
+        """
         numbers = self._numbers
         with self._lock:
             numbers[_IN_FLIGHT] = in_flight = numbers[_IN_FLIGHT] + 1
             if in_flight > numbers[_PEAK]:  # noqa: PLR1730 - most requests then store nothing
                 numbers[_PEAK] = in_flight
+            if opens_connection:
+                numbers[_CONNECTIONS] += 1
+            if request_id > self._highest_id:
+                self._highest_id = numbers[_HIGHEST_ID] = request_id
+            if open_ids > self._peak_ids:
+                self._peak_ids = numbers[_PEAK_IDS] = open_ids
 
     def leave(self, done: int) -> None:
         """Note that a request ends; `done` is 1 when its response was handed over, else 0."""

@@ -49,8 +49,11 @@ class CountedHandler:
         """Answer one request; flup calls this as its server's `handler`."""
         if req.role != FCGI_RESPONDER:
             return FCGI_UNKNOWN_ROLE, 0
-        done = 0
-        self.counters.enter()
+        done, connection = 0, req._conn
+        known = "carried" in connection.__dict__
+        self.counters.enter(req.requestId, len(connection._requests), not known)
+        if not known:
+            connection.carried = True
         try:
             req.stdout.write(self.workload.respond(req.stdin))
             done = 1

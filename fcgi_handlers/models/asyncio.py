@@ -48,6 +48,7 @@ class Responder(asyncio.Protocol):
         self._requests: dict[int, Request] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._working = 0
+        self._carried = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a new connection."""
@@ -96,8 +97,9 @@ class Responder(asyncio.Protocol):
             self._write(_UNKNOWN_TYPE, 0, struct.pack("!B7x", kind))
 
     def _start(self, request_id: int, request: Request) -> None:
-        self._counters.enter()
         self._working += 1
+        self._counters.enter(request_id, len(self._requests) + self._working, not self._carried)
+        self._carried = True
         if self._workload.wait_s:
             task = asyncio.get_running_loop().create_task(self._wait_and_answer(request_id, request))
             self._tasks.add(task)

@@ -44,6 +44,20 @@ def test_a_request_that_failed_is_not_done() -> None:
     assert counters.HOT.unpack_from(memory)[1:3] == (0, 0)
 
 
+def test_the_regime_shows_in_connections_ids_and_how_many_are_open_on_one() -> None:
+    memory = bytearray(counters.FILE_BYTES)
+    counted = counters.Counters(memory)
+    for _ in range(3):
+        counted.enter()
+        counted.leave(1)
+    regime = counters.HOT.size + counters.ASKED.size
+    assert counters.REGIME.unpack_from(memory, regime) == (3, 1, 1)
+    counted.enter(1, 1, True)
+    counted.enter(4, 2, False)
+    counted.enter(2, 3, False)
+    assert counters.REGIME.unpack_from(memory, regime) == (4, 4, 3)
+
+
 @pytest.fixture
 def usr1_restored() -> Iterator[None]:
     before = signal.getsignal(signal.SIGUSR1)
