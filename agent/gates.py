@@ -5,7 +5,6 @@ A gate that does not apply to a trial is left out: a static file has no handler 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Optional
 
@@ -334,7 +333,8 @@ def leftovers(evidence: Evidence) -> Gate:
 
 def steady(evidence: Evidence) -> Optional[Gate]:
     """Check that the rate neither climbs nor falls during the measurement."""
-    drift = steadiness.drift(_rates(evidence.windows))
+    rates = steadiness.equal_windows((window.t_s, window.requests) for window in evidence.windows)
+    drift = steadiness.drift(rates)
     if drift is None:
         return None
     return Gate(
@@ -343,17 +343,9 @@ def steady(evidence: Evidence) -> Optional[Gate]:
         value=drift.change,
         limit=drift.limit,
         unit="second half against first half",
-        detail=f"{drift.change:+.1%} from the first half to the second of {len(evidence.windows)} windows"
-        f" ({'a trend beyond the scatter' if drift.is_trend else 'no trend beyond the scatter'})",
+        detail=f"{drift.change:+.1%} from the first half to the second of {len(rates)} windows"
+        f" ({'a trend beyond the noise' if drift.is_trend else 'no trend beyond the noise'})",
     )
-
-
-def _rates(windows: Sequence[Window]) -> list[float]:
-    rates, begin_s = [], 0.0
-    for window in windows:
-        rates.append(window.requests / (window.t_s - begin_s))
-        begin_s = window.t_s
-    return rates
 
 
 _GATES = (

@@ -16,7 +16,6 @@ from typing import Optional
 
 MAGIC = 0x46435357
 _LAYOUT = struct.Struct("<10Q")
-_WORK = struct.Struct("<8x2Q")
 _ANSWER_TIMEOUT_S = 0.25
 _POLL_S = 0.001
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import Callable, Optional
+from typing import Callable
 
-from agent import handler_stats
 from agent.dialogue import Begun, Order, Ready, RemoteLoad, await_order
 from agent.lease import Lease
 from agent.loading import Loaded
 from agent.problems import TrialProblem
 from agent.records import Record, TrialRequest
 from agent.windows import Windows
-
-_POLL_S = 0.004
 
 
 class LoadFromElsewhere:
@@ -29,7 +25,6 @@ class LoadFromElsewhere:
     """
 
     def __init__(self, request: TrialRequest, lease: Lease, say: Callable[[Record], None]) -> None:
-        self._stats_dir = Path(request.work_dir) / "stats"
         self._seconds = math.ceil(request.load.measure_s)
         self._lease = lease
         self._say = say
@@ -47,25 +42,12 @@ class LoadFromElsewhere:
         TrialProblem
             The lease ended, or the order makes no sense.
         """
-        done = sum(stats.done for stats in handler_stats.read(self._stats_dir).values())
+        windows.begin(self._seconds)
         self._say(Begun())
-        while (order := self._next(windows)) is None:
-            if windows.has_begun:
-                windows.look()
-            elif self._is_loaded(done):
-                windows.begin(self._seconds)
+        while (order := await_order(self._lease, self._say, "end", windows.pause_s())) is None:
+            windows.look()
         load = _load_of(order)
         return Loaded(load.report, load.asked_s, load.counters, load.host)
-
-    def _next(self, windows: Windows) -> Optional[Order]:
-        """Wait for the order to end, but no longer than until there is something to look at."""
-        pause_s = windows.pause_s() if windows.has_begun else _POLL_S
-        return await_order(self._lease, self._say, "end", pause_s)
-
-    def _is_loaded(self, done: int) -> bool:
-        """Whether the first request has come: the windows count from there, not from the order."""
-        stats = handler_stats.read(self._stats_dir).values()
-        return sum(each.done for each in stats) > done or any(each.in_flight for each in stats)
 
 
 def _load_of(order: Order) -> RemoteLoad:

@@ -6,10 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from agent import gates, steadiness
+from agent import gates
 from agent.load.report import LoadReport
 from agent.records import (
     ClockOffset,
@@ -80,7 +78,7 @@ GOOD = gates.Evidence(
     asked_s=5,
     counters=COUNTERS,
     handlers=(HandlerCount(10, 5010, 7), HandlerCount(11, 5012, 6)),
-    windows=tuple(Window(float(i), 2000) for i in range(1, 6)),
+    windows=tuple(Window(0.25 * i, 500) for i in range(1, 21)),
     pids_before=frozenset({10, 11}),
     pids_after=frozenset({10, 11}),
     header_bytes=150,
@@ -110,7 +108,7 @@ def failed(evidence: gates.Evidence) -> set[str]:
 
 
 def rates(*requests: int) -> tuple[Window, ...]:
-    return tuple(Window(float(i + 1), each) for i, each in enumerate(requests))
+    return tuple(Window(0.25 * (i + 1), each) for i, each in enumerate(requests))
 
 
 def test_a_good_trial_passes_every_gate() -> None:
@@ -161,7 +159,7 @@ def test_a_good_trial_passes_every_gate() -> None:
         (system(listen_drops=1), {"listen_drops"}),
         (replace(GOOD, complaints=("backend is overloaded",)), {"error_log"}),
         (replace(GOOD, leftovers=("4711 python",)), {"leftovers"}),
-        (replace(GOOD, windows=rates(1000, 1500, 2000, 2500, 3000)), {"steady"}),
+        (replace(GOOD, windows=rates(*range(400, 600, 10))), {"steady"}),
         (replace(GOOD, counters=replace(COUNTERS, load=GroupCounters(2.0, 2.5))), {"load_cpu"}),
         (
             replace(
@@ -210,34 +208,6 @@ def test_a_static_trial_has_no_handler_gates() -> None:
 )
 def test_goodput_counts_what_is_surely_right(changes: dict[str, Any], ok: int) -> None:
     assert gates.correct_responses(replace(LOAD, **changes), 1024) == ok
-
-
-def test_a_small_steady_climb_fails_and_the_same_change_as_scatter_does_not() -> None:
-    climb = steadiness.drift([100, 104, 108, 112, 116])
-    scatter = steadiness.drift([104, 96, 110, 106, 112])
-    assert climb is not None and scatter is not None
-    assert abs(climb.change) > climb.limit
-    assert scatter.change > 0.05
-    assert abs(scatter.change) <= scatter.limit
-
-
-def test_a_collapse_in_the_last_second_fails() -> None:
-    drift = steadiness.drift([100, 100, 100, 100, 40])
-    assert drift is not None
-    assert drift.change == pytest.approx(-0.3)
-    assert abs(drift.change) > drift.limit
-
-
-@given(st.lists(st.floats(0, 1e6), max_size=3))
-def test_few_windows_say_nothing(few: list[float]) -> None:
-    assert steadiness.drift(few) is None
-
-
-@given(st.floats(0.5, 1e6), st.integers(4, 30))
-def test_a_constant_rate_is_steady(rate: float, count: int) -> None:
-    drift = steadiness.drift([rate] * count)
-    assert drift is not None
-    assert abs(drift.change) <= drift.limit
 
 
 def test_steal_counts_on_the_host_that_makes_the_load_too_and_its_listen_queues_do_not() -> None:
