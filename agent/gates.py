@@ -17,6 +17,7 @@ LITTLES_LAW = 0.05
 SERVER_COUNT = 0.01
 LOAD_CPU = 0.80
 STEAL = 0.01
+CLOCK_STEP = 0.005
 BODY_BYTES = 0.01
 CONNECTIONS = 0.02
 # Connections that are none of ours: a login, a monitor's probe.
@@ -298,6 +299,24 @@ def steal(evidence: Evidence) -> Gate:
     )
 
 
+def clock(evidence: Evidence) -> Gate:
+    """Check that nobody set the clock by which the load generator times itself: ab knows only the wall's."""
+    system, where = evidence.counters.system, ""
+    if evidence.load_host is not None:
+        system, where = evidence.load_host.system, f" of {evidence.load_host.host}, which made the load,"
+    share = abs(system.clock_step_s) / evidence.asked_s
+    return Gate(
+        name="clock",
+        passed=share <= CLOCK_STEP,
+        value=share,
+        limit=CLOCK_STEP,
+        unit="share of time",
+        detail=f"the wall clock{where} jumped by {system.clock_step_s:+.3f} s"
+        if share > CLOCK_STEP
+        else f"the wall clock{where} went with the time",
+    )
+
+
 def listen_drops(evidence: Evidence) -> Gate:
     """Check that no connection was dropped for want of room in a listen queue."""
     system = evidence.counters.system
@@ -360,6 +379,7 @@ _GATES = (
     server_count,
     load_cpu,
     steal,
+    clock,
     listen_drops,
     error_log,
     leftovers,

@@ -224,7 +224,10 @@ class GroupCounters(Record):
 
 @dataclass(frozen=True)
 class SystemCounters(Record):
-    """What the whole host did during the measurement. Shares are of all its CPUs' time."""
+    """What the whole host did during the measurement. Shares are of all its CPUs' time.
+
+    `clock_step_s` is how much further its wall clock went than time did.
+    """
 
     window_s: float
     steal_share: float
@@ -236,6 +239,7 @@ class SystemCounters(Record):
     ctx_total: int
     load1: float
     freq_mhz: Optional[float] = None
+    clock_step_s: float = 0.0
 
 
 @dataclass(frozen=True)

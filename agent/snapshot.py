@@ -31,9 +31,10 @@ class GroupSnapshot:
 
 @dataclass(frozen=True)
 class SystemSnapshot:
-    """What the whole host has done so far."""
+    """What the whole host has done so far; `wall_s` is what its wall clock says at `at_s`."""
 
     at_s: float
+    wall_s: float
     cpu: procfs.CpuTime
     listen_drops: int
     listen_overflows: int
@@ -47,6 +48,7 @@ def system() -> SystemSnapshot:
     basic = procfs.parse_table((procfs.PROC / "net/snmp").read_text(), "Tcp")
     return SystemSnapshot(
         at_s=time.monotonic(),
+        wall_s=time.time(),
         cpu=procfs.parse_cpu_time((procfs.PROC / "stat").read_text()),
         listen_drops=extended["ListenDrops"],
         listen_overflows=extended["ListenOverflows"],
@@ -116,6 +118,7 @@ def system_between(before: SystemSnapshot, after: SystemSnapshot) -> SystemCount
     _, freq_mhz = procfs.parse_cpuinfo((procfs.PROC / "cpuinfo").read_text())
     return SystemCounters(
         window_s=round(after.at_s - before.at_s, 6),
+        clock_step_s=round(after.wall_s - before.wall_s - (after.at_s - before.at_s), 6),
         steal_share=(after.cpu.steal - before.cpu.steal) / ticks,
         idle_share=(after.cpu.idle - before.cpu.idle) / ticks,
         listen_drops=after.listen_drops - before.listen_drops,

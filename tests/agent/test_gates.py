@@ -126,6 +126,7 @@ def test_a_good_trial_passes_every_gate() -> None:
         "server_count",
         "load_cpu",
         "steal",
+        "clock",
         "listen_drops",
         "error_log",
         "leftovers",
@@ -156,6 +157,8 @@ def test_a_good_trial_passes_every_gate() -> None:
         (replace(GOOD, handlers=(HandlerCount(10, 9000, 3),)), {"server_count"}),
         (replace(GOOD, handlers=(HandlerCount(10, 11000, 3),)), {"server_count"}),
         (system(steal_share=0.011), {"steal"}),
+        (system(clock_step_s=0.03), {"clock"}),
+        (system(clock_step_s=-3600.0), {"clock"}),
         (system(listen_drops=1), {"listen_drops"}),
         (replace(GOOD, complaints=("backend is overloaded",)), {"error_log"}),
         (replace(GOOD, leftovers=("4711 python",)), {"leftovers"}),
@@ -219,3 +222,15 @@ def test_steal_counts_on_the_host_that_makes_the_load_too_and_its_listen_queues_
     assert failed(loaded_from(steal_share=0.02)) == {"steal"}
     assert "2.00% on gen, which made the load" in gates.steal(loaded_from(steal_share=0.02)).detail
     assert failed(loaded_from(listen_drops=9)) == set()
+
+
+def test_the_clock_that_counts_is_that_of_the_host_that_makes_the_load() -> None:
+    stepped = replace(SYSTEM, clock_step_s=0.1)
+    other = LoadHost("gen", stepped, Timings(), ClockOffset(0.0, 0.0))
+    assert failed(replace(GOOD, load_host=other)) == {"clock"}
+    assert (
+        "of gen, which made the load, jumped by +0.100 s"
+        in gates.clock(replace(GOOD, load_host=other)).detail
+    )
+    steady = replace(other, system=SYSTEM)
+    assert failed(replace(system(clock_step_s=0.1), load_host=steady)) == set()
