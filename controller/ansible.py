@@ -26,6 +26,8 @@ ENVIRONMENT: Mapping[str, str] = {
     "ANSIBLE_DEPRECATION_WARNINGS": "0",
     "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1",
 }
+# anything but `jsonfile`, whose directory ansible-runner would throw away: groups are derived from kept facts
+OURS = "as in ansible.cfg"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,8 @@ def read_inventory_document(inventory: Path, pattern: str, playbook_dir: Path) -
             cmdline_args=["-i", str(inventory.resolve()), "--playbook-dir", str(playbook_dir),
                           "--list", "--limit", pattern],
             private_data_dir=private,
-            envvars=dict(ENVIRONMENT),
+            envvars={**ENVIRONMENT, **_configuration(playbook_dir)},
+            fact_cache_type=OURS,
             quiet=True,
             runner_mode="subprocess",
         )  # fmt: skip
@@ -144,6 +147,7 @@ def run_playbook(
             extravars=dict(extra_vars or {}),
             envvars={**ENVIRONMENT, **_configuration(playbook.parent)},
             suppress_env_files=True,
+            fact_cache_type=OURS,
             quiet=True,
             event_handler=events.put,  # returns None: no event is kept on disk
         )

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 import socket
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from controller.errors import InventoryError
 from controller.inventory import Host, host_from_variables, parse_cpus, parse_ssh_arguments, read_hosts
 
 INVENTORY = Path("inventory")
+ROOT = Path(__file__).parents[2]
 
 
 def host(**variables: object) -> Host:
@@ -38,6 +41,23 @@ def test_hosts_come_from_the_inventory_that_ansible_reads(tmp_path: Path) -> Non
         InventoryError, match=r"'labb' selects no host; groups: lab, targets; hosts: .*lab-2core"
     ):
         read_hosts(inventory, "labb", tmp_path)
+
+
+def test_hosts_can_be_named_by_a_group_that_made_itself_from_their_facts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inventory, facts = tmp_path / "inventory", tmp_path / "facts"
+    for directory in (inventory, facts):
+        directory.mkdir()
+    shutil.copy(ROOT / "inventory" / "90-derived.yml", inventory)
+    (inventory / "01-hosts.yml").write_text("targets: {hosts: {web1: {}, web2: {}, web3: {}}}\n")
+    for name, cores in (("web1", 4), ("web2", 8)):
+        payload = json.dumps({"ansible_processor_nproc": cores, "ansible_architecture": "aarch64"})
+        (facts / f"s1_{name}").write_text(json.dumps({"__payload__": payload}))
+    monkeypatch.setenv("ANSIBLE_CACHE_PLUGIN_CONNECTION", str(facts))
+    monkeypatch.chdir(tmp_path)
+    assert [host.name for host in read_hosts(inventory, "cores_8", ROOT)] == ["web2"]
+    assert [host.name for host in read_hosts(inventory, "arch_aarch64:!cores_8", ROOT)] == ["web1"]
 
 
 def test_an_unusable_inventory_is_named(tmp_path: Path) -> None:

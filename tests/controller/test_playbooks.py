@@ -56,3 +56,17 @@ def test_a_playbook_that_ansible_cannot_read_has_no_hosts_but_an_output(tmp_path
     assert result.hosts == {}
     assert result.status == "failed"
     assert "broken.yml" in result.output
+
+
+def test_facts_stay_where_the_configuration_above_the_playbook_wants_them(tmp_path: Path) -> None:
+    (tmp_path / "ansible.cfg").write_text(
+        "[defaults]\nfact_caching = jsonfile\nfact_caching_connection = cache\n"
+    )
+    playbook = tmp_path / "playbooks" / "look.yml"
+    playbook.parent.mkdir()
+    playbook.write_text("- {name: Look, hosts: all, gather_facts: true, gather_subset: ['!all', min]}\n")
+    local = f"{{ansible_connection: local, ansible_python_interpreter: {sys.executable}}}"
+    (tmp_path / "inventory.yml").write_text(f"all: {{hosts: {{here: {local}}}}}\n")
+    assert run_playbook(playbook, tmp_path / "inventory.yml", "all", lambda event: None).hosts["here"].good
+    (kept,) = (tmp_path / "cache").iterdir()
+    assert "ansible_architecture" in kept.read_text()
