@@ -60,13 +60,17 @@ def lab_inventory(lab_hosts: Lab) -> Path:
 
 
 @pytest.fixture(scope="session")
-def provisioned_lab(lab_hosts: Lab, lab_inventory: Path) -> Lab:
-    """`lab_hosts` after one run of the playbook."""
+def provisioned_lab(lab_hosts: Lab, lab_inventory: Path, tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """`lab_hosts` after one run of the playbook, without a way out of the lab and without root."""
+    for host in lab_hosts.hosts.values():
+        host.exec(["ip", "route", "delete", "default"])
     playbook = Path(sys.executable).with_name("ansible-playbook")
-    inventories = ["-i", str(PROJECT / "inventory"), "-i", str(lab_inventory)]
+    arguments = ["-i", str(PROJECT / "inventory"), "-i", str(lab_inventory)]
+    arguments += ["--limit", ",".join(lab_hosts.hosts), "--extra-vars", "system_packages_become=false"]
     done = subprocess.run(
-        [playbook, "provision.yml", *inventories, "--limit", ",".join(lab_hosts.hosts)],
+        [playbook, "provision.yml", *arguments],
         cwd=PROJECT,
+        env={**os.environ, "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(tmp_path_factory.mktemp("facts"))},
         capture_output=True,
         text=True,
         timeout=PROVISION_TIMEOUT_S,
