@@ -1,4 +1,4 @@
-"""Command line: `python -m fcgi_handlers MODEL WORKLOAD`, `… describe`, `… body WORKLOAD`.
+"""Command line: `python -m fcgi_handlers MODEL WORKLOAD`, `… describe`, `… body`, `… request WORKLOAD`.
 
 The first form serves the FastCGI socket on descriptor 0, as lighttpd passes it, until SIGTERM. Where
 FCGI_SWEEP_STATS names a directory, the process counts its requests in the file `<directory>/<pid>`.
@@ -12,51 +12,70 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from fcgi_handlers import counters, registry
+from fcgi_handlers.workload import spin
 
-USAGE = "usage: python -m fcgi_handlers MODEL WORKLOAD | describe [WORKLOAD ...] | body WORKLOAD"
+USAGE = (
+    "usage: python -m fcgi_handlers MODEL WORKLOAD | describe [WORKLOAD ...]"
+    " | body WORKLOAD | request WORKLOAD"
+)
 
 
 def describe(asked: Sequence[str] = ()) -> dict[str, list[dict[str, object]]]:
-    """Return what this package offers: each model's promises, each workload's response.
+    """Return what this package offers here: each model's promises, each workload's request and response.
 
-    Workloads are described with their defaults under their bare names, and those in `asked` under the names
-    given there, such as `cpu(500)`.
+    Models that cannot run here stand under `absent`, with the reason. Workloads are described with their
+    defaults under their bare names, and those in `asked` under the names given there, such as `cpu(500)`;
+    what this package does not know is left out.
     """
     models: list[dict[str, object]] = []
+    absent: list[dict[str, object]] = []
     for name in registry.model_names():
         model = registry.load_model(name)
+        if reason := model.absence():
+            absent.append({"name": name, "reason": reason})
+            continue
         models.append(
             {
                 "name": name,
                 "peak_in_process": model.peak_in_process,
                 "multiplexes": model.multiplexes,
+                "shares_socket": model.shares_socket,
                 "summary": model.summary,
             }
         )
     workloads: list[dict[str, object]] = []
     for name in dict.fromkeys([*registry.workload_names(), *asked]):
-        workload = registry.load_workload(name)
+        try:
+            workload = registry.load_workload(name)
+        except registry.UnknownName as error:
+            print(f"fcgi_handlers: {error}", file=sys.stderr)
+            continue
         workloads.append(
             {
                 "name": name,
                 "url_path": workload.url_path,
                 "bytes": len(workload.body),
                 "sha256": workload.sha256,
+                "request_bytes": len(workload.request_body),
+                "startup_s": workload.startup_s,
             }
         )
-    return {"models": models, "workloads": workloads}
+    return {"models": models, "absent": absent, "workloads": workloads}
 
 
 def serve(model_name: str, workload_name: str) -> None:
     """Serve until SIGTERM."""
     model = registry.load_model(model_name)
     workload = registry.load_workload(workload_name)
-    if workload.begin is not None:
-        workload.begin()
+    if reason := model.absence():
+        raise registry.UnknownName(reason)
+    if workload.startup_s:
+        spin(workload.startup_s)
     stats = os.environ.get("FCGI_SWEEP_STATS")
-    model.serve(workload, counters.shared(stats) if stats else counters.private())
+    model.serve(workload, partial(counters.shared, stats) if stats else counters.private)
     # All is done; the interpreter would take longer to clear up than to serve the last requests.
     sys.stderr.flush()
     os._exit(0)
@@ -74,6 +93,8 @@ def main(arguments: list[str]) -> int:
             print(json.dumps(describe(arguments[1:])))
         elif arguments[0] == "body":
             sys.stdout.buffer.write(registry.load_workload(arguments[1]).body)
+        elif arguments[0] == "request":
+            sys.stdout.buffer.write(registry.load_workload(arguments[1]).request_body)
         else:
             serve(*arguments)
     except registry.UnknownName as error:

@@ -8,6 +8,7 @@ flup's own loop takes them one by one, and leaves with EINVAL when none is left.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -31,12 +32,13 @@ from flup.server.fcgi_base import (  # noqa: E402
     FCGI_UNKNOWN_ROLE,
     Connection,
 )
+from flup.server.threadpool import ThreadPool  # noqa: E402
 
 # How long a stopping process waits for requests in work, and for connections that have sent none.
 WORK_GRACE_S = 5.0
 IDLE_GRACE_S = 0.05
 _POLL_S = 0.002
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class CountedHandler:
@@ -44,6 +46,7 @@ class CountedHandler:
 
     workload: Workload
     counters: Counters
+    capability: dict[Any, int]
 
     def handler(self, req: Any) -> tuple[int, int]:
         """Answer one request; flup calls this as its server's `handler`."""
@@ -94,14 +97,18 @@ class StoppableSocket:
 
     def _setupSocket(self) -> socket.socket:
         listener: socket.socket = super()._setupSocket()  # type: ignore[misc]
+        self.obey_signals(listener)
+        return listener
+
+    def obey_signals(self, listener: socket.socket) -> None:
+        """Stop at the next SIGTERM, SIGINT or SIGHUP; each must have a handler in Python."""
         signals, wakeup = os.pipe()
         os.set_blocking(wakeup, False)
         signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
         threading.Thread(target=self._await_stop, args=(signals, listener), daemon=True).start()
-        return listener
 
     def _await_stop(self, signals: int, listener: socket.socket) -> None:
-        while os.read(signals, 1)[0] not in _STOP_SIGNALS:
+        while os.read(signals, 1)[0] not in STOP_SIGNALS:
             pass
         self._stopping = True
         listener.shutdown(socket.SHUT_RD)
@@ -120,8 +127,73 @@ class StoppableSocket:
         return self._stopping and error.errno == errno.EINVAL
 
 
+def exit_when_idle(counters: Counters) -> None:
+    """End the process when it has had no request for a while.
+
+    A server that works on one connection at a time cannot leave one that is kept open but idle: told to stop,
+    it ends so.
+    """
+    idle_s = counters.idle_since()
+    while idle_s() < IDLE_GRACE_S:
+        time.sleep(IDLE_GRACE_S / 10)
+    os._exit(0)
+
+
+class FairPool(ThreadPool):  # type: ignore[misc]
+    """A pool that starts a thread when a connection would otherwise wait for one that never comes free.
+
+    As published, `addJob` counts a thread as idle until it has woken up, so that connections which arrive
+    together are promised the same one. With connections that end, the second waits a moment; with kept ones
+    for ever: of 8 that a client opened at once 3 were never answered. Here the thread that wakes up last sees
+    who still waits. (To count a thread as busy at once would start and end threads all the time: a fifth of
+    the rate with 32 fresh connections.) Nothing else differs from flup.
+    """
+
+    def _worker(self) -> None:
+        lock = self._lock
+        with lock:
+            while True:
+                while not self._workQueue and not self._stop:
+                    lock.wait()
+                if self._stop:
+                    return
+                job = self._workQueue.pop(0)
+                self._idleCount -= 1
+                if self._workQueue and not self._idleCount:
+                    self._add_thread()
+                lock.release()
+                try:
+                    job.run()
+                except Exception:  # noqa: S110 - as published: nobody is left to be told
+                    pass
+                finally:
+                    lock.acquire()
+                if self._idleCount == self._maxSpare:
+                    break
+                self._idleCount += 1
+            self._threads.remove(threading.current_thread())
+            self._workerCount -= 1
+
+    def _add_thread(self) -> None:
+        if self._workerCount < self._maxThreads:
+            with contextlib.suppress(
+                RuntimeError
+            ):  # no more threads: who waits gets the next that comes free
+                self._start_new_thread()
+                self._workerCount += 1
+                self._idleCount += 1
+
+
+def sayable(capability: dict[Any, int]) -> dict[Any, int]:
+    """Return what a server can do, by names that a GET_VALUES finds.
+
+    As published, the names asked for are bytes and are looked up among strings: the answer is empty.
+    """
+    return {name.encode(): value for name, value in capability.items()}
+
+
 class ThreadedServer(StoppableSocket, CountedHandler, WSGIServer):  # type: ignore[misc]
-    """flup's threaded server around a workload.
+    """flup's threaded server around a workload, its connections and threads as published.
 
     Parameters
     ----------
@@ -129,12 +201,12 @@ class ThreadedServer(StoppableSocket, CountedHandler, WSGIServer):  # type: igno
         What to answer, and where to count it.
     multiplexed
         Which of flup's two connection classes to use.
+    pool
+        Settings of flup's pool of threads.
     """
 
-    def __init__(self, workload: Workload, counters: Counters, multiplexed: bool) -> None:
-        super().__init__(application=None, multiplexed=multiplexed)
-        if not multiplexed:
-            self._jobClass = ClosingConnection
+    def __init__(self, workload: Workload, counters: Counters, multiplexed: bool, **pool: int) -> None:
+        super().__init__(application=None, multiplexed=multiplexed, **pool)
         self.workload = workload
         self.counters = counters
 
@@ -156,3 +228,23 @@ class ThreadedServer(StoppableSocket, CountedHandler, WSGIServer):  # type: igno
             if (idle_s() > IDLE_GRACE_S and not pool._workQueue) or time.monotonic() > until_s:
                 break
             time.sleep(_POLL_S)
+
+
+class MendedServer(ThreadedServer):
+    """The threaded server with its pool and its answer to GET_VALUES mended.
+
+    Parameters
+    ----------
+    workload, counters, multiplexed
+        As for `ThreadedServer`.
+    connection_class
+        What serves a connection; a mended one.
+    """
+
+    def __init__(
+        self, workload: Workload, counters: Counters, *, multiplexed: bool, connection_class: type[Connection]
+    ) -> None:
+        super().__init__(workload, counters, multiplexed, maxSpare=0)  # its own pool starts no threads
+        self._jobClass = connection_class
+        self._threadPool = FairPool()
+        self.capability = sayable(self.capability)

@@ -7,6 +7,14 @@ from typing import Callable, NamedTuple, Optional
 from fcgi_handlers.counters import Counters
 from fcgi_handlers.workload import Workload
 
+Count = Callable[[], Counters]
+"""Opens the counters of the process that calls it; one that serves calls it once."""
+
+
+def runs_everywhere() -> str:
+    """Say that nothing keeps a model from running."""
+    return ""
+
 
 class Model(NamedTuple):
     """A way to serve requests.
@@ -21,9 +29,16 @@ class Model(NamedTuple):
         The most requests that one process ever works on at a time; None where the model sets no bound.
     multiplexes
         Whether it takes several requests at a time over one connection.
+    shares_socket
+        Whether one socket serves all processes: the web server starts one, which starts as many as
+        FCGI_SWEEP_CHILDREN says. Those are the processes of the model; the first one serves nobody.
+    absence
+        Says why the model cannot run here; an empty string where it can.
     """
 
     summary: str
-    serve: Callable[[Workload, Counters], None]
+    serve: Callable[[Workload, Count], None]
     peak_in_process: Optional[int]
     multiplexes: bool
+    shares_socket: bool = False
+    absence: Callable[[], str] = runs_everywhere

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Callable, NamedTuple, Optional, Protocol
+from typing import Callable, NamedTuple, Protocol
 
 
 class Stdin(Protocol):
@@ -28,8 +28,10 @@ class Workload(NamedTuple):
         Turns a request body into a whole response, headers included.
     wait_s
         How long a request waits for something outside the process; no processor time is spent on it.
-    begin
-        What a process does once, before it serves.
+    startup_s
+        Processor time that a process spends once, before it serves.
+    request_body
+        The body of every request; with one it is a POST, else a GET.
     """
 
     name: str
@@ -37,7 +39,8 @@ class Workload(NamedTuple):
     body: bytes
     answer: Callable[[Stdin], bytes]
     wait_s: float = 0.0
-    begin: Optional[Callable[[], None]] = None
+    startup_s: float = 0.0
+    request_body: bytes = b""
 
     def respond(self, stdin: Stdin) -> bytes:
         """Wait as long as a request waits, and answer it."""
@@ -65,9 +68,10 @@ def spin(cpu_s: float) -> None:
         pass
 
 
-def response(body: bytes) -> bytes:
+def response(body: bytes, status: bytes = b"200 OK") -> bytes:
     """Return a whole CGI response. Its length is announced: without it no client keeps its connection."""
-    return b"Status: 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    head = b"Status: %s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n"
+    return head % (status, len(body)) + body
 
 
 def text(size_bytes: int) -> bytes:

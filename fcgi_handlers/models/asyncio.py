@@ -15,7 +15,7 @@ import struct
 from typing import Optional, cast
 
 from fcgi_handlers.counters import Counters
-from fcgi_handlers.model import Model
+from fcgi_handlers.model import Count, Model
 from fcgi_handlers.workload import Workload
 
 _HEADER = struct.Struct("!BBHHBx")
@@ -190,9 +190,9 @@ async def _serve(workload: Workload, counters: Counters) -> None:
         await asyncio.sleep(0.002)
 
 
-def serve(workload: Workload, counters: Counters) -> None:
+def serve(workload: Workload, count: Count) -> None:
     """Serve from an event loop."""
-    asyncio.run(_serve(workload, counters))
+    asyncio.run(_serve(workload, count()))
 
 
 MODEL = Model(

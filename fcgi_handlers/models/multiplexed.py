@@ -4,18 +4,17 @@ lighttpd closes its side as soon as it has the announced length, often before fl
 (three separate sends). The write then fails, `Connection.end_request` is left before it takes the request
 off the connection's list, and the connection's own thread waits in `MultiplexedConnection._cleanupSocket`
 for ever for that list to become empty: one thread and one descriptor lost. A request whose handler cannot
-write is lost the same way, and so is one that waits for a body when its connection ends. Nothing else
-differs from flup.
+write is lost the same way, and so is one that waits for a body when its connection ends. The pool of threads
+is mended, too (`flup_server.FairPool`). Nothing else differs from flup.
 """
 
 from __future__ import annotations
 
 import _thread
-from typing import Any
 
 from fcgi_handlers.counters import Counters
-from fcgi_handlers.flup_server import ThreadedServer
-from fcgi_handlers.model import Model
+from fcgi_handlers.flup_server import MendedServer
+from fcgi_handlers.model import Count, Model
 from fcgi_handlers.workload import Workload
 
 from flup.server.fcgi_base import FCGI_OVERLOADED, MultiplexedConnection, Request  # isort: skip
@@ -59,19 +58,18 @@ class MendedConnection(MultiplexedConnection):  # type: ignore[misc]
         super()._cleanupSocket()
 
 
-class MendedServer(ThreadedServer):
+class MultiplexedServer(MendedServer):
     """The threaded server with the mended classes."""
 
     request_class = MendedRequest
 
     def __init__(self, workload: Workload, counters: Counters) -> None:
-        super().__init__(workload, counters, multiplexed=True)
-        self._jobClass: Any = MendedConnection
+        super().__init__(workload, counters, multiplexed=True, connection_class=MendedConnection)
 
 
-def serve(workload: Workload, counters: Counters) -> None:
+def serve(workload: Workload, count: Count) -> None:
     """Serve with a thread for every request, and a lock around every record."""
-    MendedServer(workload, counters).run()
+    MultiplexedServer(workload, count()).run()
 
 
 MODEL = Model(

@@ -7,15 +7,14 @@ thing that was published, and as the proof that a trial of a broken handler come
 
 from __future__ import annotations
 
-from fcgi_handlers.counters import Counters
 from fcgi_handlers.flup_server import ThreadedServer
-from fcgi_handlers.model import Model
+from fcgi_handlers.model import Count, Model
 from fcgi_handlers.workload import Workload
 
 
-def serve(workload: Workload, counters: Counters) -> None:
+def serve(workload: Workload, count: Count) -> None:
     """Serve with a thread for every request, and a lock around every record."""
-    ThreadedServer(workload, counters, multiplexed=True).run()
+    ThreadedServer(workload, count(), multiplexed=True).run()
 
 
 MODEL = Model(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import time
-
 from fcgi_handlers.counters import Counters
-from fcgi_handlers.flup_server import IDLE_GRACE_S, ClosingConnection, CountedHandler, StoppableSocket
-from fcgi_handlers.model import Model
+from fcgi_handlers.flup_server import (
+    ClosingConnection,
+    CountedHandler,
+    StoppableSocket,
+    exit_when_idle,
+    sayable,
+)
+from fcgi_handlers.model import Count, Model
 from fcgi_handlers.workload import Workload
 
 from flup.server.fcgi_single import WSGIServer  # isort: skip
@@ -23,15 +26,13 @@ class SerialServer(StoppableSocket, CountedHandler, WSGIServer):  # type: ignore
     def __init__(self, workload: Workload, counters: Counters) -> None:
         super().__init__(application=None)
         self._jobClass = ClosingConnection
+        self.capability = sayable(self.capability)
         self.workload = workload
         self.counters = counters
 
     def told_to_stop(self) -> None:
         """End the process when the connection that holds the server has had no request for a while."""
-        idle_s = self.counters.idle_since()
-        while idle_s() < IDLE_GRACE_S:
-            time.sleep(IDLE_GRACE_S / 10)
-        os._exit(0)
+        exit_when_idle(self.counters)
 
     def run(self) -> None:
         """Serve until SIGTERM, SIGINT or SIGHUP, then finish what has begun."""
@@ -42,9 +43,9 @@ class SerialServer(StoppableSocket, CountedHandler, WSGIServer):  # type: ignore
                 raise
 
 
-def serve(workload: Workload, counters: Counters) -> None:
+def serve(workload: Workload, count: Count) -> None:
     """Serve one request at a time."""
-    SerialServer(workload, counters).run()
+    SerialServer(workload, count()).run()
 
 
 MODEL = Model(

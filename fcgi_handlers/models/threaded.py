@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from fcgi_handlers.counters import Counters
-from fcgi_handlers.flup_server import ThreadedServer
-from fcgi_handlers.model import Model
+from fcgi_handlers.flup_server import ClosingConnection, MendedServer
+from fcgi_handlers.model import Count, Model
 from fcgi_handlers.workload import Workload
 
 
-def serve(workload: Workload, counters: Counters) -> None:
+def serve(workload: Workload, count: Count) -> None:
     """Serve with a thread for every connection."""
-    ThreadedServer(workload, counters, multiplexed=False).run()
+    MendedServer(workload, count(), multiplexed=False, connection_class=ClosingConnection).run()
 
 
 MODEL = Model(

@@ -5,7 +5,8 @@
  *
  * Where FCGI_SWEEP_STATS names a directory, the process counts in the file <directory>/<pid>, which is laid out as in
  * counters.py beside this folder: magic, requests done, in flight, peak in flight; behind them, written on SIGUSR1:
- * answers so far, voluntary and involuntary context switches. All are unsigned 64-bit numbers of this machine.
+ * answers so far, voluntary and involuntary context switches; at last connections that carried a request, the highest
+ * request id, the most requests open on one connection. All are unsigned 64-bit numbers of this machine.
  */
 #include <fcgiapp.h>
 
@@ -22,7 +23,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MAGIC, DONE, IN_FLIGHT, PEAK, ANSWERS, VOLUNTARY, INVOLUNTARY, NUMBERS };
+enum { MAGIC, DONE, IN_FLIGHT, PEAK, ANSWERS, VOLUNTARY, INVOLUNTARY, CONNECTIONS, HIGHEST_ID, PEAK_IDS, NUMBERS };
 
 static uint64_t private_numbers[NUMBERS];
 static volatile uint64_t *numbers = private_numbers;
@@ -115,6 +116,17 @@ static char *read_response(const char *name, int *length)
     return bytes;
 }
 
+/* A kept connection is marked: the descriptor of a new one lacks the flag, also where it has the same number. */
+static void count_connection(void)
+{
+    int flags = fcntl(request.ipcFd, F_GETFD);
+    if (flags & FD_CLOEXEC)
+        return;
+    numbers[CONNECTIONS]++;
+    if (request.keepConnection)
+        fcntl(request.ipcFd, F_SETFD, flags | FD_CLOEXEC);
+}
+
 /* What is left of a request's body would otherwise be taken for the next request of a kept connection. */
 static void skip_body(FCGX_Stream *in)
 {
@@ -145,7 +157,10 @@ int main(int count, char **arguments)
     handle(SIGINT, on_stop);
     handle(SIGUSR1, on_ask);
     while (FCGX_Accept_r(&request) >= 0) {
-        numbers[IN_FLIGHT] = numbers[PEAK] = 1;
+        numbers[IN_FLIGHT] = numbers[PEAK] = numbers[PEAK_IDS] = 1;
+        if ((uint64_t)request.requestId > numbers[HIGHEST_ID])
+            numbers[HIGHEST_ID] = (uint64_t)request.requestId;
+        count_connection();
         skip_body(request.in);
         FCGX_PutStr(response, length, request.out);
         numbers[IN_FLIGHT] = 0;

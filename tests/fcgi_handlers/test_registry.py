@@ -18,15 +18,32 @@ def test_models_are_the_modules_of_their_package() -> None:
 
 def test_every_model_and_workload_loads_and_describes_itself() -> None:
     described = describe()
-    assert [model["name"] for model in described["models"]] == registry.model_names()
+    assert (
+        sorted(each["name"] for each in described["models"] + described["absent"]) == registry.model_names()
+    )
+    assert all("not compiled here" in each["reason"] for each in described["absent"])
     assert [workload["name"] for workload in described["workloads"]] == registry.workload_names()
     assert all(model["summary"] for model in described["models"])
 
 
 def test_workloads_with_parameters_are_described_when_asked() -> None:
-    *_, first, second = describe(["cpu(250)", "body(10)", "hello"])["workloads"]
+    *_, first, second, third = describe(["cpu(250)", "body(10)", "hello", "upload(9)"])["workloads"]
     assert (first["name"], first["url_path"]) == ("cpu(250)", "/cpu(250)")
-    assert (second["name"], second["bytes"]) == ("body(10)", 10)
+    assert (second["name"], second["bytes"], second["request_bytes"]) == ("body(10)", 10, 0)
+    assert (third["name"], third["request_bytes"]) == ("upload(9)", 9)
+
+
+def test_a_workload_that_this_package_does_not_know_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    names = [workload["name"] for workload in describe(["startup(2000)", "jump(3)"])["workloads"]]
+    assert names[-1] == "startup(2000)"
+    assert "no workload is called 'jump'" in capsys.readouterr().err
+
+
+def test_a_model_that_cannot_run_here_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    if not registry.load_model("limit").absence():
+        pytest.skip("limit is compiled in this checkout")
+    assert main(["limit", "hello"]) == 2
+    assert "libfcgi" in capsys.readouterr().err
 
 
 def test_hello_is_the_same_1024_bytes_everywhere() -> None:
@@ -35,7 +52,9 @@ def test_hello_is_the_same_1024_bytes_everywhere() -> None:
     assert hello.sha256 == "51a208aff3b4b30384eee8917b17c6a481bc17c7cfa3346fcd8d661ea6b73c0d"
 
 
-@pytest.mark.parametrize("name", ["cpu(250)", "wait(3)", "mixed(100,2)", "body(2000000)", "startup(7)"])
+@pytest.mark.parametrize(
+    "name", ["cpu(250)", "wait(3)", "mixed(100,2)", "body(2000000)", "startup(7)", "upload(9)"]
+)
 def test_a_workload_with_parameters_is_named_and_served_under_its_full_name(name: str) -> None:
     workload = registry.load_workload(name)
     assert (workload.name, workload.url_path) == (name, f"/{name}")
@@ -77,6 +96,8 @@ def test_the_command_line_describes_in_json_and_prints_a_body() -> None:
     assert json.loads(described.stdout) == describe()
     body = subprocess.run([*command, "body", "hello"], capture_output=True, check=True)
     assert body.stdout == registry.load_workload("hello").body
+    request = subprocess.run([*command, "request", "upload(70)"], capture_output=True, check=True)
+    assert request.stdout == registry.load_workload("upload(70)").request_body
 
 
 def test_no_arguments_explain_themselves(capsys: pytest.CaptureFixture[str]) -> None:
