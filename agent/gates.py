@@ -91,7 +91,7 @@ def responses(evidence: Evidence) -> Gate:
         limit=0,
         unit="requests",
         detail=f"{load.non_2xx} of {load.complete} responses were not 2xx,"
-        f" {load.failed - load.length_failures} requests failed",
+        f" {load.failed - load.length_failures} requests failed{load.complaint and f'; {load.complaint}'}",
     )
 
 

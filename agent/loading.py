@@ -25,13 +25,15 @@ _GRACE_S = 10.0
 class Loaded:
     """What came of a measurement where the load is made.
 
-    `counters` are the load generator's; `host` is None where it ran beside the server.
+    `counters` are the load generator's; `host` is None where it ran beside the server, and `output`, all that
+    it said, where it did not.
     """
 
     report: LoadReport
     asked_s: int
     counters: GroupCounters
     host: Optional[LoadHost] = None
+    output: Optional[Output] = None
 
 
 class LocalLoad:
@@ -97,7 +99,8 @@ class LocalLoad:
             windows.begin(due.seconds)
             self._await_end(load, due.seconds, windows)
             end = load.reap()
-        return Loaded(self._tool.parse(output(end)), due.seconds, snapshot.ended(end))
+            said = output(end)
+        return Loaded(self._tool.parse(said), due.seconds, snapshot.ended(end), output=said)
 
     @contextmanager
     def _running(
@@ -107,6 +110,7 @@ class LocalLoad:
         text, csv = self._work_dir / "load.txt", self._work_dir / "load.csv"
         due = order(self._spec, self._url, duration_s, csv)
         command = self._tool.command(due)
+        text.unlink(missing_ok=True)
         with process.running(command, self._environment, text, self._cpus, signal.SIGKILL) as load:
             yield load, due, lambda end: Output(text=tail(text), csv=tail(csv), status=end.status)
 

@@ -1,4 +1,4 @@
-"""Warm up, measure, collect the evidence: counters before and after, a glance a second in between."""
+"""Warm up, measure, collect the evidence: counters before and after, a glance now and then in between."""
 
 from __future__ import annotations
 
@@ -56,17 +56,17 @@ class Measurement:
         TrialProblem
             The lease ended.
         """
-        stats_dir, lighttpd = self._server.stats_dir, self._server.pid
+        stats_dir, lighttpd = self._server.stats_dir, self._server.front_pids
         self._pids_before = self._server.handler_pids()
         self._stats_before = handler_stats.read_with_usage(stats_dir, self._pids_before)
         handlers_before = snapshot.group(self._pids_before, self._stats_before)
-        lighttpd_before = snapshot.group([lighttpd])
+        lighttpd_before = snapshot.group(lighttpd)
         system_before = snapshot.system()
 
         self._loaded = self._load.measure(self._windows)
 
         system_after = snapshot.system()
-        lighttpd_after = snapshot.group([lighttpd])
+        lighttpd_after = snapshot.group(lighttpd)
         self._pids_after = self._server.handler_pids()
         self._stats_after = handler_stats.read_with_usage(stats_dir, self._pids_after)
         handlers_after = snapshot.group(self._pids_after, self._stats_after)
@@ -76,6 +76,11 @@ class Measurement:
             load=self._loaded.counters,
             system=snapshot.system_between(system_before, system_after),
         )
+
+    @property
+    def loaded(self) -> Loaded:
+        """What came of the measurement where the load was made."""
+        return self._loaded
 
     def evidence(self, complaints: tuple[str, ...], leftovers: tuple[str, ...]) -> Evidence:
         """Return all that is known about the measurement, given what showed when the server stopped."""

@@ -54,11 +54,16 @@ def make_work_dir(work_dir: Path) -> None:
     work_dir.mkdir(mode=0o700)
 
 
+def make_server_directories(work_dir: Path) -> None:
+    """Make the directories of handler sockets, handler numbers and static files."""
+    for directory in (work_dir / "sock", work_dir / "stats", work_dir / "static"):
+        directory.mkdir(mode=0o700)
+
+
 def write_server_files(request: TrialRequest, environment: Mapping[str, str]) -> None:
     """Write all that lighttpd is to find."""
     work_dir = Path(request.work_dir)
-    for directory in (work_dir / "sock", work_dir / "stats", work_dir / "static"):
-        directory.mkdir(mode=0o700)
+    make_server_directories(work_dir)
     (work_dir / "lighttpd.conf").write_text(request.lighttpd_conf, encoding="utf-8")
     if request.processes == 0:
         file = work_dir / "static" / request.url_path.lstrip("/")

@@ -78,12 +78,18 @@ def running(
     output: Path,
     cpus: Optional[Sequence[int]],
     death_signal: int,
+    *,
+    stdin: Optional[int] = None,
+    directory: Optional[Path] = None,
 ) -> Iterator[Process]:
-    """Run a program, its output in a file, on given CPUs, in a session of its own.
+    """Run a program on given CPUs, in a session of its own; its output is appended to a file.
 
     It gets `death_signal` when the agent dies, however that happens, and is killed at the end of the context.
+    `stdin` is a descriptor, else it reads nothing; `directory` is where it starts, else where the agent is.
     """
-    process = Process(_start(command, environment, output, cpus, death_signal))
+    process = Process(
+        _start(command, environment, output, cpus, death_signal, stdin=stdin, directory=directory)
+    )
     try:
         yield process
     finally:
@@ -97,6 +103,9 @@ def _start(
     output: Path,
     cpus: Optional[Sequence[int]],
     death_signal: int,
+    *,
+    stdin: Optional[int],
+    directory: Optional[Path],
 ) -> int:
     # Not through subprocess: to import it would take longer than all that is done here.
     agent = os.getpid()
@@ -111,9 +120,11 @@ def _start(
             os.setsid()
             if cpus is not None:
                 os.sched_setaffinity(0, cpus)
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), 1)
+            os.dup2(os.open(os.devnull, os.O_RDONLY) if stdin is None else stdin, 0)
+            os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), 1)
             os.dup2(1, 2)
+            if directory is not None:
+                os.chdir(directory)
             os.execve(command[0], list(command), dict(environment))  # noqa: S606
     except OSError as error:
         os.write(2, f"{command[0]}: {error}\n".encode())

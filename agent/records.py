@@ -133,11 +133,28 @@ class LoadSpec(Record):
 
 
 @dataclass(frozen=True)
+class WireSpec(Record):
+    """How handlers are started and driven without lighttpd.
+
+    `command` and `environment` are what lighttpd would be given, `backlog` is the length of each handler's
+    queue. The last three say how requests are sent.
+    """
+
+    command: tuple[str, ...]
+    environment: dict[str, str]
+    backlog: int
+    connections: int
+    in_flight: int
+    keep_conn: bool
+
+
+@dataclass(frozen=True)
 class TrialRequest(Record):
     """Everything the agent needs for one trial. `work_dir` lies in `<prefix>/run/`.
 
     With `load_from`, the name of another host, the load comes from there and the agent takes orders
-    (`agent.dialogue`); `load.path` and `load_cpus` are then that host's.
+    (`agent.dialogue`); `load.path` and `load_cpus` are then that host's. With `wire` there is no lighttpd:
+    the agent starts the handlers itself, and its own client drives them (`load.tool` is `fcgi`).
     """
 
     run_id: str
@@ -158,6 +175,7 @@ class TrialRequest(Record):
     server_cpus: Optional[tuple[int, ...]] = None
     load_cpus: Optional[tuple[int, ...]] = None
     load_from: Optional[str] = None
+    wire: Optional[WireSpec] = None
     ready_timeout_s: float = 10.0
     deadline_s: float = 60.0
     attempt: int = 1

@@ -1,12 +1,12 @@
-"""lighttpd and its handlers during a trial: start, proof that each answers, stop."""
+"""What answers during a trial: proof that each handler process does, its complaints, its end."""
 
 from __future__ import annotations
 
 import os
 import re
 import signal
-import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from agent import handler_stats, marked, probe, procfs
@@ -23,29 +23,48 @@ _USUAL = re.compile(r"server (started|stopped)|(?:^|: )(?:\[note\]|graceful shut
 
 
 class Server:
-    """The running server of a trial.
+    """The handler processes of a trial and what stands before them, running.
+
+    What stands before them makes the difference: see `agent.lighttpd` and `agent.bare_handlers`.
 
     Parameters
     ----------
     request
         What is to be measured; its work directory holds error.log, output.log, sock/ and stats/.
-    process
-        The lighttpd that was started.
+    started
+        The processes that the agent started; they may have started others.
     lease
         Ends every wait.
     """
 
-    def __init__(self, request: TrialRequest, process: Process, lease: Lease) -> None:
+    what = ""
+    """What the agent started, in words."""
+    header_bytes = 0
+
+    def __init__(self, request: TrialRequest, started: Sequence[Process], lease: Lease) -> None:
         self._request = request
         self._work_dir = Path(request.work_dir)
-        self._process = process
+        self._started = tuple(started)
         self._lease = lease
-        self.header_bytes = 0
 
     @property
-    def pid(self) -> int:
-        """The process id of lighttpd."""
-        return self._process.pid
+    def front_pids(self) -> tuple[int, ...]:
+        """The web server's processes."""
+        raise NotImplementedError
+
+    def missing(self) -> str:
+        """Say, as a clause, what besides handler processes is not there yet; nothing when all is."""
+        raise NotImplementedError
+
+    def prove_service(self) -> None:
+        """Prove what is to be proven about the whole, once each handler process has answered.
+
+        Raises
+        ------
+        TrialProblem
+            `not_ready`.
+        """
+        raise NotImplementedError
 
     @property
     def stats_dir(self) -> Path:
@@ -65,14 +84,14 @@ class Server:
             `not_ready`: the reason says what is missing and quotes the log.
         """
         until_s = time.monotonic() + self._request.ready_timeout_s
-        while len(self.handler_pids()) < self._request.processes or not self._listens():
-            if self._process.has_ended:
-                raise self._not_ready("lighttpd ended at once")
+        while len(self.handler_pids()) < self._request.processes or self.missing():
+            if any(each.has_ended for each in self._started):
+                raise self.not_ready(f"{self.what} ended at once")
             if time.monotonic() > until_s:
-                raise self._not_ready(self._progress())
-            self._lease.wait([self._process.end_fd], _POLL_S)
+                raise self.not_ready(self._progress())
+            self._pause()
         self._prove_each_handler()
-        self._prove_service()
+        self.prove_service()
 
     def await_idle(self, patience_s: float) -> None:
         """Wait until no request is in work, so that the warm-up's last ones are not counted; not for ever."""
@@ -80,15 +99,17 @@ class Server:
         while time.monotonic() < until_s:
             if not any(stats.in_flight for stats in handler_stats.read(self.stats_dir).values()):
                 return
-            self._lease.wait([self._process.end_fd], _POLL_S)
+            self._pause()
 
     def stop(self) -> tuple[str, ...]:
-        """Stop lighttpd, which stops its handlers; return the processes that had to be killed."""
+        """Tell what was started to stop, and its handlers with it; return what had to be killed."""
         handlers = self.handler_pids()
-        self._process.signal(signal.SIGTERM)
-        marked.await_end([self.pid, *handlers], _STOP_PATIENCE_S)
-        self._process.kill()
+        for each in self._started:
+            each.signal(signal.SIGTERM)
+        marked.await_end({*(each.pid for each in self._started), *handlers}, _STOP_PATIENCE_S)
         killed = marked.kill(self._request.prefix)
+        for each in self._started:
+            each.kill()
         marked.reap()
         return tuple(f"{each.pid} {each.cmd}" for each in killed)
 
@@ -97,19 +118,17 @@ class Server:
         lines = (self._tail("error.log") + "\n" + self._tail("output.log")).splitlines()
         return tuple(line for line in lines if line.strip() and not _USUAL.search(line))
 
-    def _progress(self) -> str:
-        listening = "listened" if self._listens() else "did not listen"
-        return (
-            f"after {self._request.ready_timeout_s:g} s {len(self.handler_pids())} of"
-            f" {self._request.processes} handler processes ran and lighttpd {listening}"
-        )
+    def not_ready(self, fact: str) -> TrialProblem:
+        """Return the problem that the server does not do its part, with the last lines of its logs."""
+        said = [line for line in self.complaints() if line.strip()]
+        return TrialProblem("not_ready", f"{fact}; {'; '.join(said[-4:]) or 'its log says nothing'}"[:1000])
 
-    def _listens(self) -> bool:
-        try:
-            with socket.create_connection((self._request.address, self._request.port), timeout=1.0):
-                return True
-        except OSError:
-            return False
+    def _progress(self) -> str:
+        found = f"{len(self.handler_pids())} of {self._request.processes} handler processes ran"
+        return f"after {self._request.ready_timeout_s:g} s {found}{self.missing()}"
+
+    def _pause(self) -> None:
+        self._lease.wait([each.end_fd for each in self._started], _POLL_S)
 
     def _prove_each_handler(self) -> None:
         request = self._request
@@ -117,7 +136,7 @@ class Server:
             return
         sockets = sorted((self._work_dir / "sock").iterdir())
         if len(sockets) != request.processes:
-            raise self._not_ready(f"{len(sockets)} handler sockets for {request.processes} processes")
+            raise self.not_ready(f"{len(sockets)} handler sockets for {request.processes} processes")
         for path in sockets:
             try:
                 wrong = probe.fastcgi(path, request.url_path).differs_from(
@@ -126,25 +145,10 @@ class Server:
             except (OSError, ValueError) as error:
                 wrong = f"nothing: {error}"
             if wrong:
-                raise self._not_ready(f"the handler behind {path.name} answered with {wrong}")
+                raise self.not_ready(f"the handler behind {path.name} answered with {wrong}")
         silent = [pid for pid, stats in handler_stats.read(self.stats_dir).items() if stats.done == 0]
         if silent:
-            raise self._not_ready(f"handler process {silent[0]} has no socket of its own")
-
-    def _prove_service(self) -> None:
-        request = self._request
-        try:
-            answer = probe.http(request.address, request.port, request.url_path, request.load.keepalive)
-            wrong = answer.differs_from(request.expected_bytes, request.expected_sha256)
-        except (OSError, ValueError) as error:
-            raise self._not_ready(f"lighttpd did not answer {request.url_path}: {error}") from error
-        if wrong:
-            raise self._not_ready(f"lighttpd answered {request.url_path} with {wrong}")
-        self.header_bytes = answer.header_bytes
-
-    def _not_ready(self, fact: str) -> TrialProblem:
-        said = [line for line in self.complaints() if line.strip()]
-        return TrialProblem("not_ready", f"{fact}; {'; '.join(said[-4:]) or 'its log says nothing'}"[:1000])
+            raise self.not_ready(f"handler process {silent[0]} has no socket of its own")
 
     def _tail(self, name: str) -> str:
         return tail(self._work_dir / name)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-from typing import Any, Callable, Union
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, Callable, Protocol, Union
 
-from agent import gates, preparation, process
+from agent import gates
 from agent.frame import Frame
 from agent.lease import Lease
-from agent.load.report import tool
-from agent.loading import LocalLoad, http_url
+from agent.loading import Loaded
 from agent.measurement import Load, Measurement
 from agent.records import Failure, Record, Requests, Result, Timings, TrialRequest
 from agent.server import Server
@@ -19,6 +18,37 @@ from agent.server import Server
 def perform(document: Any, lease: Lease, say: Callable[[Record], None]) -> Union[Result, Failure]:
     """Measure what a TrialRequest asks for."""
     return Trial(TrialRequest.from_json(document), lease, say).run()
+
+
+class Arm(Protocol):
+    """A way to put handlers under load; `programs` as a Frame wants them."""
+
+    @property
+    def programs(self) -> Mapping[str, str]:
+        """What must be on the host: what it is, and its path."""
+
+    def prepare(self, frame: Frame) -> None:
+        """Write what is to be there before anything is started."""
+
+    def serving(self, frame: Frame) -> AbstractContextManager[Server]:
+        """Run what answers; nothing of it runs when the context is left."""
+
+    def load(self, frame: Frame) -> Load:
+        """Return what loads it."""
+
+    def judged(self, result: Result, loaded: Loaded) -> Result:
+        """Return the result with the verdicts that only this arm has."""
+
+
+def arm_of(request: TrialRequest, lease: Lease, say: Callable[[Record], None]) -> Arm:
+    """Return the arm that a request asks for. The other one is not even imported: a trial starts sooner."""
+    if request.wire is not None:
+        from agent.bare_handlers import OnTheWire  # noqa: PLC0415
+
+        return OnTheWire(request, request.wire, lease)
+    from agent.lighttpd import BehindLighttpd  # noqa: PLC0415
+
+    return BehindLighttpd(request, lease, say)
 
 
 class Trial:
@@ -36,12 +66,8 @@ class Trial:
 
     def __init__(self, request: TrialRequest, lease: Lease, say: Callable[[Record], None]) -> None:
         self._request = request
-        self._lease = lease
-        self._say = say
-        programs = {"lighttpd": request.lighttpd}
-        if request.load_from is None:
-            programs["the load generator"] = request.load.path
-        self._frame = Frame(request, lease, say, programs)
+        self._arm = arm_of(request, lease, say)
+        self._frame = Frame(request, lease, say, self._arm.programs)
 
     def run(self) -> Union[Result, Failure]:
         """Measure; return the Result, or the Failure that says why there is none.
@@ -51,22 +77,16 @@ class Trial:
         return self._frame.run(self._measured)
 
     def _measured(self) -> Result:
-        request, frame = self._request, self._frame
-        load = self._load()
+        arm, frame = self._arm, self._frame
+        load = arm.load(frame)
         with frame.step("prepare"):
-            preparation.write_server_files(request, frame.environment)
-            preparation.require_free_port(request.address, request.port)
-        command = [request.lighttpd, "-D", "-f", str(frame.work_dir / "lighttpd.conf")]
-        output = frame.work_dir / "output.log"
-        with contextlib.ExitStack() as stack:
+            arm.prepare(frame)
+        with ExitStack() as stack:
             with frame.step("start"):
-                running = process.running(
-                    command, frame.environment, output, request.server_cpus, signal.SIGTERM
-                )
-                server = Server(request, stack.enter_context(running), self._lease)
+                server = stack.enter_context(arm.serving(frame))
             with frame.step("ready"):
                 server.await_ready()
-            measurement = Measurement(request, server, load)
+            measurement = Measurement(self._request, server, load)
             with frame.step("warmup"):
                 measurement.warm_up()
             with frame.step("measure"):
@@ -74,24 +94,7 @@ class Trial:
             with frame.step("stop"):
                 leftovers = server.stop()
             evidence = measurement.evidence(server.complaints(), leftovers)
-        return _result(evidence)
-
-    def _load(self) -> Load:
-        request = self._request
-        if request.load_from is not None:
-            # what the usual trial does without costs its start nothing
-            from agent.remote_load import LoadFromElsewhere  # noqa: PLC0415
-
-            return LoadFromElsewhere(request, self._lease, self._say)
-        return LocalLoad(
-            request.load,
-            tool(request.load.tool),
-            http_url(request.address, request.port, request.url_path),
-            cpus=request.load_cpus,
-            work_dir=self._frame.work_dir,
-            environment=self._frame.environment,
-            lease=self._lease,
-        )
+        return arm.judged(_result(evidence), measurement.loaded)
 
 
 def _result(evidence: gates.Evidence) -> Result:

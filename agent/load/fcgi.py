@@ -73,4 +73,5 @@ def parse(output: Output) -> LoadReport:
         body_bytes=found.body_bytes,
         mean_ms=None if mean_ms is None else (mean_ms, mean_ms),
         latency_ms=LatencyMs(**found.latency_ms),
+        complaint=next(iter(found.examples), ""),
     )

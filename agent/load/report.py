@@ -47,6 +47,7 @@ class LoadReport(Record):
     counts re-used connections, `document_bytes` is the body of the first response, `body_bytes` that of all,
     `read_bytes` includes headers; each is None where the tool does not say. `times_whole_cycle` tells
     whether the response time covers all that a connection does: only then does Little's law apply.
+    `complaint` is the first thing that went wrong, in words.
     """
 
     measured_s: float
@@ -62,6 +63,7 @@ class LoadReport(Record):
     body_bytes: Optional[int] = None
     read_bytes: Optional[int] = None
     times_whole_cycle: bool = True
+    complaint: str = ""
 
 
 @dataclass(frozen=True)
