@@ -63,6 +63,11 @@ class LighttpdConf:
     concurrency: int
 
 
+def listen_backlog(concurrency: int) -> int:
+    """Return the length of the queue that the template gives each handler, in connections."""
+    return max(1024, 2 * concurrency)
+
+
 def render_lighttpd_conf(conf: LighttpdConf) -> str:
     """Return the text of lighttpd.conf.
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent.dialogue import LoadRequest
-from agent.records import Failure, LoadSpec, Promise, Result, TrialRequest
+from agent.records import Failure, LoadSpec, Promise, Result, TrialRequest, WireSpec
 from controller.catalogue import STATIC
 from controller.cells import Cell, Trial
 from controller.conversation import Conversation, measure_on_one_host, measure_on_two_hosts
@@ -21,7 +21,7 @@ from controller.experiment import Load
 from controller.host_facts import HostFacts
 from controller.inventory import Host
 from controller.journal import utc_now
-from controller.lighttpd_conf import LighttpdConf, render_lighttpd_conf
+from controller.lighttpd_conf import LighttpdConf, listen_backlog, render_lighttpd_conf
 from controller.placement import CpuPool, share_cpus
 from controller.remote import Transport, agent_command
 
@@ -171,6 +171,14 @@ def trial_request(run_id: str, trial: Trial, attempt: int, site: Site, load: Loa
     tool = (remote or site).facts.load_generator(cell.tool) or {}
     python = facts.python(cell.python) or {}
     share = share_cpus(site.pool, cell.cores, cell.placement)
+    command = (str(python.get("path")), "-m", "fcgi_handlers", cell.handler, cell.workload)
+    environment = {
+        "PYTHONPATH": str((manifest.get("handlers") or {}).get("path")),
+        "FCGI_SWEEP_STATS": f"{work_dir}/stats",
+        "FCGI_SWEEP_PREFIX": facts.prefix,
+        "FCGI_SWEEP_TRIAL": trial.trial,
+    }
+    wire = _wire_spec(cell, command, environment)
     conf = LighttpdConf(
         work_dir=work_dir,
         address=remote.server_address if remote else "127.0.0.1",
@@ -178,13 +186,8 @@ def trial_request(run_id: str, trial: Trial, attempt: int, site: Site, load: Loa
         modules_dir=build.modules if build else "",
         handler=cell.handler,
         processes=cell.processes,
-        command=f"{python.get('path')} -m fcgi_handlers {cell.handler} {cell.workload}",
-        environment={
-            "PYTHONPATH": str((manifest.get("handlers") or {}).get("path")),
-            "FCGI_SWEEP_STATS": f"{work_dir}/stats",
-            "FCGI_SWEEP_PREFIX": facts.prefix,
-            "FCGI_SWEEP_TRIAL": trial.trial,
-        },
+        command=" ".join(command),
+        environment=environment,
         url_path=str(workload.get("url_path")),
         keepalive=cell.keepalive,
         concurrency=cell.concurrency,
@@ -196,7 +199,7 @@ def trial_request(run_id: str, trial: Trial, attempt: int, site: Site, load: Loa
         prefix=facts.prefix,
         work_dir=work_dir,
         lighttpd=build.path if build else "",
-        lighttpd_conf=render_lighttpd_conf(conf),
+        lighttpd_conf="" if wire else render_lighttpd_conf(conf),
         address=conf.address,
         port=conf.port,
         url_path=conf.url_path,
@@ -216,12 +219,26 @@ def trial_request(run_id: str, trial: Trial, attempt: int, site: Site, load: Loa
         server_cpus=share.server,
         load_cpus=share.load or None,
         load_from=remote.host.name if remote else None,
+        wire=wire,
         ready_timeout_s=READY_TIMEOUT_S,
         deadline_s=load.warmup_s
         + load.measure_s
         + READY_TIMEOUT_S
         + START_AND_STOP_S
         + (LOAD_HOST_S if remote else 0.0),
+    )
+
+
+def _wire_spec(cell: Cell, command: tuple[str, ...], environment: dict[str, str]) -> WireSpec | None:
+    if cell.connections is None or cell.in_flight is None or cell.keep_conn is None:
+        return None
+    return WireSpec(
+        command=command,
+        environment=environment,
+        backlog=listen_backlog(cell.concurrency),
+        connections=cell.connections,
+        in_flight=cell.in_flight,
+        keep_conn=cell.keep_conn,
     )
 
 
@@ -321,7 +338,7 @@ def attempt_trial(
         who = "" if error.host == trial.host else f"load host {error.host}: "
         answer = _failure(request, error.kind, who + error.reason)
     attempt = Attempt(trial, request.attempt, epoch, started_at, time.monotonic() - began, texts=answer.raw)
-    texts = {"lighttpd.conf": request.lighttpd_conf, **answer.raw}
+    texts = {"lighttpd.conf": request.lighttpd_conf, **answer.raw} if request.wire is None else answer.raw
     attempt = replace(attempt, orphans=len(answer.orphans))
     if isinstance(answer, Result):
         return replace(attempt, result=answer, texts=texts)

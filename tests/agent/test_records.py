@@ -37,6 +37,7 @@ REQUEST: dict[str, Any] = {
     "server_cpus": [0, 1],
     "load_cpus": None,
     "load_from": None,
+    "wire": None,
     "ready_timeout_s": 10.0,
     "deadline_s": 60.0,
 }
@@ -47,6 +48,21 @@ def test_a_request_survives_the_journey() -> None:
     assert request.server_cpus == (0, 1)
     assert request.load.warmup_s == 2.0
     assert json.loads(json.dumps(request.to_json())) == REQUEST
+
+
+def test_a_request_on_the_wire_survives_the_journey() -> None:
+    wire = {
+        "command": ["/v/bin/python", "-m", "fcgi_handlers", "multiplexed", "hello"],
+        "environment": {"PYTHONPATH": "/h"},
+        "backlog": 1024,
+        "connections": 2,
+        "in_flight": 4,
+        "keep_conn": True,
+    }
+    request = records.TrialRequest.from_json({**REQUEST, "wire": wire})
+    assert request.wire is not None
+    assert request.wire.command[-2:] == ("multiplexed", "hello")
+    assert json.loads(json.dumps(request.to_json()))["wire"] == wire
 
 
 @pytest.mark.parametrize(

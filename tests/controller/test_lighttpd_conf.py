@@ -9,7 +9,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from controller import lighttpd_conf
-from controller.lighttpd_conf import LighttpdConf, render_lighttpd_conf
+from controller.lighttpd_conf import LighttpdConf, listen_backlog, render_lighttpd_conf
 
 
 def conf(**changes: object) -> LighttpdConf:
@@ -27,6 +27,12 @@ def conf(**changes: object) -> LighttpdConf:
         "concurrency": 32,
     }
     return LighttpdConf(**{**values, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("concurrency", [1, 512, 513, 4000])
+def test_handlers_on_the_wire_get_the_queue_that_lighttpd_would_give_them(concurrency: int) -> None:
+    text = render_lighttpd_conf(conf(concurrency=concurrency))
+    assert f'"listen-backlog" => {listen_backlog(concurrency)},' in text
 
 
 def test_everything_that_versions_decide_differently_is_pinned() -> None:
