@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from controller.experiment import read_experiment
 from controller.journal import attempts, read_journal
 from controller.runs import resume_run, start_run
 
+WORKERS = 3
 CUTS: dict[str, Callable[[int], int]] = {
     "before the record": lambda length: 0,
     "after one byte": lambda length: 1,
@@ -30,17 +32,24 @@ CUTS: dict[str, Callable[[int], int]] = {
 }
 
 
-def in_child(act: Any) -> int:
-    """Run something in a forked process; return its wait status."""
+def fork(act: Callable[[], object]) -> int:
+    """Do something in a forked process; return its pid."""
     pid = os.fork()
     if pid == 0:
         code = 70
         try:
             act()
             code = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(code)
-    return os.waitpid(pid, 0)[1]
+    return pid
+
+
+def in_child(act: Callable[[], object]) -> int:
+    """Do something in a forked process; return its wait status."""
+    return os.waitpid(fork(act), 0)[1]
 
 
 def die_at(record: int, cut: Callable[[int], int]) -> None:
@@ -78,22 +87,37 @@ def test_after_a_kill_at_any_point_every_trial_ends_with_exactly_one_valid_recor
     lines = (reference / "journal.jsonl").read_bytes().splitlines(keepends=True)
     points = [(record, name) for record in range(1, len(lines) + 1) for name in CUTS]
     assert len(points) >= 50
-    twice = 0
-    for number, (record, name) in enumerate(points):
+
+    def kill_and_resume(number: int) -> bool:
+        """Return whether the first resume was killed, too: with one record missing there is no second."""
+        record, name = points[number]
         fleet.results_name = f"results-{number}"
 
-        def start_and_die(record: int = record, name: str = name) -> None:
+        def start_and_die() -> None:
             die_at(record, CUTS[name])
             start()
 
-        def resume_and_die(name: str = name) -> None:
+        def resume_and_die() -> None:
             die_at(2, CUTS[name])
             resume()
 
         assert killed(in_child(start_and_die)), (record, name)
-        twice += killed(in_child(resume_and_die))
+        twice = killed(in_child(resume_and_die))
         assert in_child(resume) == 0, (record, name)
         check(next(fleet.results.iterdir()))
+        return twice
+
+    def work(worker: int) -> None:
+        found = [kill_and_resume(number) for number in range(worker, len(points), WORKERS)]
+        (fleet.root / f"worker-{worker}.json").write_text(json.dumps(found))
+
+    # mostly they wait for processes to start and to end
+    workers = [fork(lambda worker=worker: work(worker)) for worker in range(WORKERS)]  # type: ignore[misc]
+    assert [os.waitpid(pid, 0)[1] for pid in workers] == [0] * WORKERS
+    found = [json.loads(path.read_text()) for path in fleet.root.glob("worker-*.json")]
+    assert sum(map(len, found)) == len(points)
+    twice = sum(map(sum, found))
+    assert twice >= 50
     print(f"{len(points)} kill points, at {twice} of them a second kill during the resume", file=sys.stderr)
 
 
