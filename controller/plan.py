@@ -187,18 +187,18 @@ def _impossible(host: PlannedHost, experiment: Experiment, levels: _Levels) -> s
 
 def _impossible_on_the_wire(host: PlannedHost, experiment: Experiment, levels: _Levels) -> str | None:
     regime, processes = levels.regime, levels.processes
-    connections, in_flight = regime.connections or 0, regime.in_flight or 0
+    connections, interleaved = regime.connections or 0, (regime.in_flight or 0) > 1
     if levels.placement == "remote":
         return "placement remote: handlers on their own sockets are reached on their own host only"
-    if in_flight > 1 and not regime.keep_conn:
-        return f"in_flight {in_flight}, keep_conn false: a connection for each request carries one request"
+    if interleaved and not regime.keep_conn:
+        return "in_flight above 1 without keep_conn: a connection for each request carries one request"
     if regime.concurrency not in experiment.totals:
         wanted = " or ".join(map(str, experiment.totals))
-        return f"{regime.concurrency} requests in flight in all, not {wanted}"
-    if in_flight > 1 and levels.handler in host.one_at_a_time:
-        return f"in_flight {in_flight}: {levels.handler} does not multiplex, as it says itself"
+        return f"connections x in_flight is not {wanted}: cells are compared at equal totals in flight"
+    if interleaved and levels.handler in host.one_at_a_time:
+        return f"in_flight above 1: {levels.handler} does not multiplex, as it says itself"
     if connections < processes or connections % processes:
-        return f"{connections} connections cannot be spread evenly over {processes} processes"
+        return "connections that cannot be shared evenly by the processes"
     return None
 
 
