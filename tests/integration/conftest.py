@@ -40,12 +40,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def lab_hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """Hosts with one and two cores; each test leaves them answering (`Lab.up` mends what is broken)."""
+    """Hosts with one and two cores; each test leaves them answering (`Lab.up` mends what is broken).
+
+    FCGI_SWEEP_TEST_LAB names a lab that stays when the tests are over, and is found built by the next ones.
+    """
     reason = testing.why_no_namespaces()
     if reason:
         pytest.skip(f"no lab in namespaces on this machine: {reason}")
-    testing.remove_stale(PREFIX)
     inventory = tmp_path_factory.mktemp("lab") / "10-lab.yml"
+    given = os.environ.get("FCGI_SWEEP_TEST_LAB")
+    if given:
+        lab = Lab(given, inventory=inventory)
+        lab.up()
+        yield lab
+        return
+    testing.remove_stale(PREFIX)
     with Lab(testing.own_name(PREFIX), inventory=inventory) as lab:
         yield lab
 
