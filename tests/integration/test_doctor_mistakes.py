@@ -74,7 +74,7 @@ def wrong(findings: Sequence[Finding]) -> dict[str, str]:
 def shell(host: LabHost, script: str) -> str:
     done = host.exec(["sh", "-c", script])
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return done.stdout.strip()
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +82,7 @@ def ward(provisioned_lab: Lab, lab_inventory: Path) -> Ward:
     provisioned_lab.up()
     hosts = {host.name.split("-")[1]: host for host in read_hosts(lab_inventory, "lab", ROOT)}
     patient, neighbour = (provisioned_lab.host(hosts[size].name) for size in ("2core", "1core"))
+    patient.ssh([f"mkdir -p -m 700 {PREFIX}/run"])  # as after a trial
     return Ward(hosts["2core"], patient, hosts["1core"], neighbour, lab_inventory)
 
 
@@ -197,9 +198,10 @@ def test_a_load_generator_that_is_gone(ward: Ward) -> None:
         assert "do not run any more: /usr/bin/ab (is not there); run" in ward.bad()["programs"]
 
 
-def test_a_server_whose_library_is_gone(ward: Ward) -> None:
+def test_a_server_whose_library_is_broken(ward: Ward) -> None:
     library = f"{PREFIX}/pcre2-10.46/lib/libpcre2-8.so.0"
-    with ward.broken(f"mv {library} {library}.gone", f"mv {library}.gone {library}"):
+    # an empty one in its place, else the loader would take the system's
+    with ward.broken(f"mv {library} {library}.gone; touch {library}", f"mv {library}.gone {library}"):
         assert "libpcre2-8.so.0" in ward.bad()["programs"]
 
 
@@ -251,14 +253,14 @@ def test_a_host_that_is_being_measured(ward: Ward) -> None:
     holder = '{"run_id": "r1", "trial_id": "t1", "pid": 5, "since": "noon"}'
     held = shell(
         ward.patient,
-        f"mkdir -p -m 700 {PREFIX}/run; echo '{holder}' >{lock}; chown bench {PREFIX}/run {lock}; "
+        f"echo '{holder}' >{lock}; chown bench {lock}; "
         f"flock {lock} sh -c 'touch /tmp/held; exec sleep 300' >/dev/null 2>&1 & "
         "while [ ! -e /tmp/held ]; do sleep 0.05; done; echo $!",
     )
     try:
         found = ward.bad()
     finally:
-        shell(ward.patient, f"pkill -P {held.strip()}; rm -f {lock} /tmp/held")
+        shell(ward.patient, f"pkill -P {held}; rm -f {lock} /tmp/held")
     assert found == {"lock": "trial t1 of run r1 is measured there by process 5 since noon; wait for its end"}
 
 
