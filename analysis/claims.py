@@ -11,14 +11,16 @@ from scipy import stats
 from analysis.best_set import BestSet
 from analysis.comparison import GAIN, LOSS, NO_DIFFERENCE, Comparison, equivalence_p, paired_p
 from analysis.curves import Curve, FloatArray
+from analysis.handlers import MULTIPLEXED, THREADED
 from analysis.intervals import mean_interval
 from analysis.peak import NOISE, REAL, PeakVerdict
+from analysis.startup import Crossing
+from analysis.startup_verdicts import crossing_text
 from analysis.tables import percent
 from analysis.wording import plural, ratio_text, signed
 
 HOLDS, FAILS, UNDECIDED = "holds", "fails", "undecided"
 ALPHA = 0.05
-THREADED, MULTIPLEXED = "threaded", "multiplexed"
 STUDY_PEAK, STUDY_CORES = 13, 4
 
 TEXTS = {
@@ -26,7 +28,7 @@ TEXTS = {
     2: "both run best at processes = cores",
     3: "multiplexed varies less with the process count",
     4: "on a 4-core host 13 processes beat 4",
-    5: "multiplexed may win with few processes",
+    5: "multiplexed may win where a process is expensive to start",
 }
 
 
@@ -240,10 +242,45 @@ def _few_processes(place: Place, indifference: float) -> tuple[str, str]:
         return UNDECIDED, f"no count up to {place.cores} was measured"
     text = "; ".join(f"at {row.processes}: {ratio_text(row.log_ratio)}" for row in few)
     if any(row.verdict == GAIN for row in few):
-        return HOLDS, text
+        return HOLDS, f"{text}; even at a steady rate"
     if all(row.verdict in (LOSS, NO_DIFFERENCE) for row in few):
-        return FAILS, f"{text} (for this workload)"
-    return UNDECIDED, text
+        text = f"{text}: it does not win at a steady rate"
+    return UNDECIDED, f"{text}; a costly start was not measured (experiments/startup-cost.yml does)"
+
+
+def judge_costly_start(crossing: Crossing) -> Claim:
+    """Test claim 5 where servers were measured from their start on.
+
+    It holds where few multiplexed processes serve more than many threaded ones and more than as few
+    threaded ones: else it is the number of processes that wins, not multiplexing.
+
+    Parameters
+    ----------
+    crossing : Crossing
+        Few multiplexed against many threaded processes, from `startup.study_crossing`.
+    """
+    threads = dict(crossing.instead_of_threads)
+    many = {cost: ratio.verdict for cost, ratio in crossing.ratios}
+    both = {
+        cost: {verdict, *([threads[cost].verdict] if cost in threads else [])}
+        for cost, verdict in many.items()
+    }
+    if any(verdicts == {GAIN} for verdicts in both.values()):
+        status = HOLDS
+    elif both and all(verdicts & {LOSS, NO_DIFFERENCE} for verdicts in both.values()):
+        status = FAILS
+    else:
+        status = UNDECIDED
+    place = (crossing.host, crossing.background, crossing.cores)
+    return Claim(5, *place, status, crossing_text(crossing))
+
+
+def can_be_judged(place: Place) -> bool:
+    """Whether a place has what a claim is about: both handlers, or 13 processes and as many as cores."""
+    if place.threaded is None:
+        return False
+    counts = set(place.threaded[0].processes.tolist())
+    return place.multiplexed is not None or {STUDY_PEAK, place.cores} <= counts
 
 
 def over_equal_core_counts(claims: Sequence[Claim]) -> list[Claim]:

@@ -14,7 +14,7 @@ from scipy import stats
 
 from analysis.comparison import ALPHA, holm
 from analysis.contents import SYNTHETIC
-from analysis.curves import Curve, FloatArray, curves_of, trials_of, with_setting
+from analysis.curves import WIRE_CONDITIONS, Curve, FloatArray, curves_of, trials_of, with_setting
 from analysis.dataset import Run, read_run
 from analysis.errors import AnalysisError
 from analysis.intervals import BLOCKS_FOR_INTERVAL, Interval, median_interval
@@ -53,7 +53,7 @@ def compare_runs(first: Run, second: Run) -> pd.DataFrame:
 
 
 def _cells(run: Run) -> dict[tuple[str, str, str, int], FloatArray]:
-    curves = curves_of(with_setting(trials_of(run.attempts)))
+    curves = curves_of(with_setting(trials_of(run.attempts), run.interpreters))
     return {
         (curve.host, _conditions(curve), curve.handler, int(count)): curve.rps[:, place]
         for curve in curves
@@ -63,8 +63,9 @@ def _cells(run: Run) -> dict[tuple[str, str, str, int], FloatArray]:
 
 def _conditions(curve: Curve) -> str:
     """Return the conditions that must agree; what was built may differ, that is a question one asks."""
-    names = ("concurrency", "keepalive", "cores", "placement", "workload", "tool")
-    return ", ".join(f"{name}={curve.conditions[name]}" for name in names)
+    names = ("concurrency", "keepalive", "cores", "placement", "workload", "tool", *WIRE_CONDITIONS)
+    known = {name: curve.conditions[name] for name in names}
+    return ", ".join(f"{name}={level}" for name, level in known.items() if level is not None)
 
 
 def _row(key: tuple[str, str, str, int], old: FloatArray, new: FloatArray) -> dict[str, Any]:

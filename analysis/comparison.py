@@ -35,6 +35,8 @@ class RatioAtCount:
         The count.
     log_ratio : Interval
         Natural logarithm of the goodput ratio, 95 % pointwise.
+    simultaneous : tuple of float or None
+        Bounds of the log ratio that hold for all counts together with 95 % (Bonferroni t).
     p_holm : float or None
         Paired t over blocks, Holm-adjusted over the counts.
     p_equivalence : float or None
@@ -49,6 +51,7 @@ class RatioAtCount:
 
     processes: int
     log_ratio: Interval
+    simultaneous: tuple[float, float] | None
     p_holm: float | None
     p_equivalence: float | None
     dominance: float
@@ -155,6 +158,7 @@ def ratios_at_counts(
             RatioAtCount(
                 processes=int(count),
                 log_ratio=mean_interval(values, resamples=resamples),
+                simultaneous=simultaneous_bounds(values, len(counts)),
                 p_holm=p_holm,
                 p_equivalence=p_equal,
                 dominance=cliffs_delta(first[:, index], second[:, index]),
@@ -184,6 +188,15 @@ def paired_p(values: FloatArray) -> float | None:
         return 1.0 if values[0] == 0 else 0.0
     error = values.std(ddof=1) / np.sqrt(len(values))
     return float(2 * special.stdtr(len(values) - 1, -abs(values.mean()) / error))
+
+
+def simultaneous_bounds(values: FloatArray, comparisons: int) -> tuple[float, float] | None:
+    """Return t bounds of a mean that hold for so many comparisons together, ``None`` below six blocks."""
+    n = len(values)
+    if n < BLOCKS_FOR_INTERVAL:
+        return None
+    half = -special.stdtrit(n - 1, ALPHA / (2 * comparisons)) * values.std(ddof=1) / np.sqrt(n)
+    return float(values.mean() - half), float(values.mean() + half)
 
 
 def equivalence_p(values: FloatArray, zone: float) -> float | None:

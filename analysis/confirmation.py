@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.best_set import BLOCKS_FOR_BEST, BestSet, blocks_for_difference
-from analysis.curves import Curve
+from analysis.curves import WIRE_TOOL, Curve
 from analysis.findings import Findings
 from analysis.peak import CONCURRENCIES_FOR_REAL, NOISE, PeakVerdict, Suspect
 from analysis.wording import place_text, plural
@@ -98,6 +98,10 @@ def confirmation_document(findings: Findings) -> dict[str, Any]:
 
 
 def _settled(curve: Curve, judged: BestSet, peak: PeakVerdict | None) -> str | None:
+    if curve.conditions["tool"] == WIRE_TOOL:
+        return "no peak is suspected: on the wire regimes are compared, not process counts"
+    if curve.handler != curve.model:
+        return "several interpreters were measured: measure it with one, then confirm"
     if judged.reason is not None:
         return f"no peak is suspected: {judged.reason}"
     if peak is None:

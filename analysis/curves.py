@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,8 +13,26 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-CONDITIONS = ("concurrency", "keepalive", "cores", "placement", "workload", "tool", "lighttpd")
+CONDITIONS = (
+    "concurrency",
+    "keepalive",
+    "cores",
+    "placement",
+    "workload",
+    "tool",
+    "lighttpd",
+    "python",
+    "connections",
+    "in_flight",
+    "keep_conn",
+)
 """What else a cell fixes beside handler and process count."""
+
+WIRE_TOOL = "fcgi"
+"""The load generator that drives handlers on their own sockets, without lighttpd."""
+
+WIRE_CONDITIONS = ("connections", "in_flight", "keep_conn")
+"""What the wire tool is told; it decides `concurrency` and `keepalive` as well."""
 
 _SHORT = {"concurrency": "c"}
 
@@ -25,7 +44,10 @@ class Curve:
     Parameters
     ----------
     host, handler, setting : str
-        ``setting`` names the conditions that vary in the run, ``""`` when none does.
+        ``setting`` names the conditions that vary in the run, ``""`` when none does. ``handler`` names the
+        interpreter as well where that varies: interpreters stand side by side, as handlers do.
+    model : str
+        The handler alone.
     conditions : dict
         All conditions of the curve.
     processes : array of int
@@ -38,6 +60,7 @@ class Curve:
 
     host: str
     handler: str
+    model: str
     setting: str
     conditions: dict[str, object]
     processes: IntArray
@@ -60,6 +83,16 @@ class Curve:
         return int(str(self.conditions["concurrency"]))
 
     @property
+    def python(self) -> str:
+        """The interpreter of the handlers."""
+        return str(self.conditions["python"])
+
+    @property
+    def swept(self) -> bool:
+        """Whether several process counts were measured: else there is no curve to judge or draw."""
+        return len(self.processes) > 1
+
+    @property
     def n(self) -> IntArray:
         """Valid trials at each process count."""
         return np.asarray(np.isfinite(self.rps).sum(axis=0), dtype=np.int64)
@@ -70,6 +103,7 @@ class Curve:
         return Curve(
             self.host,
             self.handler,
+            self.model,
             self.setting,
             self.conditions,
             self.processes,
@@ -107,14 +141,63 @@ def varying_conditions(trials: pd.DataFrame) -> tuple[str, ...]:
     return tuple(name for name in CONDITIONS if levels[name] > 1)
 
 
-def with_setting(trials: pd.DataFrame) -> pd.DataFrame:
-    """Return the trials with a ``setting`` column that names the varying conditions."""
+def with_setting(
+    trials: pd.DataFrame, interpreters: Mapping[str, str] | None = None, *, apart: tuple[str, ...] = ()
+) -> pd.DataFrame:
+    """Return the trials with columns that say what stands beside what.
+
+    Parameters
+    ----------
+    trials : DataFrame
+        Rows of `dataset.Run.attempts`.
+    interpreters : mapping, optional
+        What to call an interpreter; its name by default.
+    apart : tuple of str
+        Conditions that ``background`` leaves out beside those of the wire.
+
+    Returns
+    -------
+    DataFrame
+        ``setting`` names the varying conditions, which are never mixed in a figure or comparison;
+        ``background`` is the same without what a decomposition compares; ``model`` is the handler;
+        ``handler`` names the interpreter too where several were measured.
+    """
     varying = varying_conditions(trials)
-    setting = pd.Series("", index=trials.index)
+    wire = trials["tool"] == WIRE_TOOL
+    setting = background = pd.Series("", index=trials.index)
     for name in varying:
+        if name in WIRE_CONDITIONS or name == "python":
+            continue
         part = f"{_SHORT.get(name, name)}=" + trials[name].astype(str)
-        setting = part if name == varying[0] else setting + ", " + part
-    return trials.assign(setting=setting)
+        if name in ("concurrency", "keepalive"):
+            part = part.mask(wire, "")
+        setting = _joined(setting, part)
+        if name not in apart:
+            background = _joined(background, part)
+    if any(name in WIRE_CONDITIONS for name in varying):
+        setting = _joined(setting, regime_of(trials).where(wire, ""))
+    model = trials["handler"].astype(str)
+    handler = model
+    if "python" in varying:
+        named = trials["python"].map(lambda name: (interpreters or {}).get(name, name)).astype(str)
+        handler = (model + " (" + named + ")").where(trials["role"] != "ceiling", model)
+    return trials.assign(
+        setting=setting, background=background, model=model, handler=handler.astype("category")
+    )
+
+
+def _joined(left: pd.Series[str], right: pd.Series[str]) -> pd.Series[str]:
+    comma = pd.Series(", ", index=left.index).where((left != "") & (right != ""), "")
+    return left + comma + right
+
+
+def regime_of(trials: pd.DataFrame) -> pd.Series[str]:
+    """Return in words how the wire tool met the handlers: ``fresh 8 x 1``, ``kept 2 x 4``.
+
+    The numbers are connections and the request ids at once on each.
+    """
+    kept = trials["keep_conn"].map({True: "kept ", False: "fresh "}).fillna("").astype(str)
+    return kept + trials["connections"].astype(str) + " x " + trials["in_flight"].astype(str)
 
 
 def curves_of(trials: pd.DataFrame) -> list[Curve]:
@@ -143,11 +226,16 @@ def curves_of(trials: pd.DataFrame) -> list[Curve]:
             Curve(
                 host=str(host),
                 handler=str(handler),
+                model=str(group["model"].iloc[0]),
                 setting=str(setting),
-                conditions={name: group[name].iloc[0] for name in CONDITIONS},
+                conditions={name: _level(group[name].iloc[0]) for name in CONDITIONS},
                 processes=counts,
                 blocks=table.index.to_numpy(dtype=np.int64),
                 rps=table.to_numpy(dtype=np.float64),
             )
         )
     return curves
+
+
+def _level(value: object) -> object:
+    return None if pd.isna(value) else value  # type: ignore[call-overload]

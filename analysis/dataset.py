@@ -25,8 +25,12 @@ CELL = (
     "workload",
     "tool",
     "lighttpd",
+    "python",
+    "connections",
+    "in_flight",
+    "keep_conn",
 )
-"""The columns that make a cell, as the journal names them."""
+"""The columns that make a cell, as the journal names them; runs older than the last four lack those."""
 
 CATEGORIES = (
     "host",
@@ -36,8 +40,11 @@ CATEGORIES = (
     "workload",
     "tool",
     "lighttpd",
+    "python",
     "status",
     "failure_kind",
+    "load_host",
+    "steadiness",
 )
 
 _NEEDED = ("host", "block", "role", "cell", "attempt", "status")
@@ -55,6 +62,26 @@ _GROUPS = ("lighttpd", "handlers", "load")
 _SYSTEM = ("window_s", "steal_share", "idle_share", "ctx_total", "time_wait", "listen_drops", "load1")
 _REQUESTS = ("measured_s", "complete", "ok", "failed", "non_2xx", "length_failures", "throughput_rps")
 _LATENCY = ("mean", "p50", "p90", "p95", "p99", "max")
+_LOAD_HOST_SYSTEM = ("steal_share", "idle_share", "time_wait", "load1")
+_CLOCK = ("offset_s", "uncertainty_s")
+_STARTUP = ("cost_s", "first_answer_s", "full_rate_s", "horizon_s")
+_WIRE = (
+    "connections_opened",
+    "requests_per_connection_mean",
+    "requests_per_connection_max",
+    "highest_id",
+    "peak_ids_per_connection",
+    "peak_in_flight",
+    "interleaved_answers",
+    "out_of_order_answers",
+    "closed_by_responder",
+)
+_HANDLER_COUNTS = ("requests", "connections", "peak_in_process", "highest_id", "peak_ids_per_connection")
+_SUMMED = ("requests", "connections")
+
+OLDER_PYTHON = "default"
+"""The interpreter of runs that did not name theirs."""
+STEADY, WARMING_UP, SLOWING_DOWN = "steady", "warming up", "slowing down"
 
 
 @dataclass(frozen=True)
@@ -95,6 +122,8 @@ class Run:
         Lines that were left out.
     journal_sha256 : str
         Checksum of the journal as it was read.
+    starts : DataFrame
+        One row a window of a measured start: trial, attempt, t_s (since lighttpd's start), requests.
     """
 
     directory: Path
@@ -106,6 +135,7 @@ class Run:
     repairs: tuple[dict[str, Any], ...]
     damage: tuple[Damage, ...]
     journal_sha256: str
+    starts: pd.DataFrame
 
     @property
     def run_id(self) -> str:
@@ -127,6 +157,41 @@ class Run:
     def indifference(self) -> float:
         """δ, the difference below which nothing is decided by speed, as a fraction."""
         return float(self.experiment.get("design", {}).get("indifference", 0.02))
+
+    @property
+    def measures_starts(self) -> bool:
+        """Whether servers were measured from their start on, not at their rate."""
+        return self.experiment.get("measure") == "startup"
+
+    @property
+    def one_at_a_time(self) -> dict[str, set[str]]:
+        """Host to the handlers that say they take one request at a time on a connection."""
+        return {
+            host: {
+                handler["name"]
+                for handler in document.get("facts", {}).get("handlers") or []
+                if not handler.get("multiplexes", True)
+            }
+            for host, document in self.hosts.items()
+        }
+
+    @property
+    def without_gil(self) -> frozenset[str]:
+        """Names of the interpreters that have no global lock."""
+        return frozenset(name for name, gil in self._interpreters.items() if not gil)
+
+    @property
+    def interpreters(self) -> dict[str, str]:
+        """What to call each interpreter: its name and whether it has a global lock."""
+        return {name: f"{name}, {'GIL' if gil else 'no GIL'}" for name, gil in self._interpreters.items()}
+
+    @property
+    def _interpreters(self) -> dict[str, bool]:
+        return {
+            python["name"]: bool(python.get("gil", True))
+            for document in self.hosts.values()
+            for python in (document.get("facts", {}).get("manifest") or {}).get("python", [])
+        }
 
     def label(self, host: str) -> str:
         """Return the study's label of a host, or its name where the facts are missing."""
@@ -205,6 +270,7 @@ def read_run(directory: Path) -> Run:
         repairs=tuple(reader.repairs),
         damage=tuple(reader.damage),
         journal_sha256=digest.hexdigest(),
+        starts=pd.DataFrame(reader.starts, columns=["trial", "attempt", "t_s", "requests"]),
     )
 
 
@@ -240,6 +306,7 @@ class _Journal:
         self.epochs: list[dict[str, Any]] = []
         self.repairs: list[dict[str, Any]] = []
         self.damage: list[Damage] = []
+        self.starts: list[tuple[str, int, float, int]] = []
         self.foreign = 0
 
     def take(self, number: int, line: bytes) -> None:
@@ -279,6 +346,9 @@ class _Journal:
 
     def _attempt(self, record: dict[str, Any]) -> None:
         self.rows.append(_row(record))
+        start = _object(_object(record, "result"), "startup")
+        for window in start.get("windows") or ():
+            self.starts.append((record["trial"], record["attempt"], window["t_s"], window["requests"]))
 
     def refuse_foreign(self, path: Path) -> None:
         if self.foreign and not self.rows:
@@ -295,10 +365,13 @@ class _Journal:
     def frame(self) -> pd.DataFrame:
         columns = zip(*self.rows, strict=True) if self.rows else ([] for _ in _COLUMNS)
         frame = pd.DataFrame(dict(zip(_COLUMNS, columns, strict=True)))
+        frame["python"] = frame["python"].fillna(OLDER_PYTHON)
         for name in CATEGORIES:
             frame[name] = frame[name].astype("category")
         for name in _NUMERIC:
             frame[name] = pd.to_numeric(frame[name], errors="coerce")
+        for name in ("connections", "in_flight"):
+            frame[name] = frame[name].astype("Int64")
         frame["started_at"] = pd.to_datetime(frame["started_at"], utc=True, errors="coerce", format="ISO8601")
         return frame
 
@@ -311,14 +384,40 @@ def _row(record: dict[str, Any]) -> tuple[Any, ...]:
     result = _object(record, "result")
     gates = result.get("gates") or []
     failed = [gate for gate in gates if not gate["passed"]]
-    handlers = result.get("handlers") or []
     row += [
         ", ".join([gate["name"] for gate in failed]),
         ",".join([gate["name"] for gate in gates]),
         _reason(record.get("failure"), failed),
-        max([handler["peak_in_process"] for handler in handlers], default=None),
+        _faults(_object(result, "wire")),
+        _object(result, "load_host").get("host"),
+        _steadiness(gates),
+        *_handler_counts(result.get("handlers") or []),
     ]
     return tuple(row)
+
+
+def _faults(wire: Mapping[str, Any]) -> str:
+    return ", ".join([f"{name} {count}" for name, count in (wire.get("faults") or {}).items() if count])
+
+
+def _steadiness(gates: list[dict[str, Any]]) -> str | None:
+    """Return whether the rate climbed or fell while it was measured, ``None`` where nobody looked."""
+    for gate in gates:
+        if gate["name"] == "steady":
+            if gate["passed"]:
+                return STEADY
+            return WARMING_UP if gate["value"] > 0 else SLOWING_DOWN
+    return None
+
+
+def _handler_counts(handlers: list[dict[str, Any]]) -> Iterator[int | None]:
+    """Yield sums over the processes of what adds up, and the highest of the rest."""
+    for name in _HANDLER_COUNTS:
+        counted = [count for handler in handlers if (count := handler.get(name)) is not None]
+        if not counted:
+            yield None
+        else:
+            yield sum(counted) if name in _SUMMED else max(counted)
 
 
 def _object(outer: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -340,6 +439,11 @@ def _sections(record: dict[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield _object(counters, group)
     yield _object(counters, "system")
     yield _object(result, "timings_s")
+    yield _object(result, "startup")
+    yield _object(result, "wire")
+    load_host = _object(result, "load_host")
+    yield _object(load_host, "system")
+    yield _object(load_host, "clock")
 
 
 def _reason(failure: Mapping[str, Any] | None, failed_gates: list[dict[str, Any]]) -> str:
@@ -362,6 +466,10 @@ _SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     *((f"{group}_{{}}", _GROUP_COUNTERS) for group in _GROUPS),
     ("system_{}", _SYSTEM),
     ("{}_s", ("ready",)),
+    ("startup_{}", _STARTUP),
+    ("wire_{}", _WIRE),
+    ("load_host_{}", _LOAD_HOST_SYSTEM),
+    ("load_host_clock_{}", _CLOCK),
 )
 """The parts of an attempt: what its columns are called here, and what the values are called there."""
 
@@ -370,7 +478,13 @@ _COLUMNS = (
     "failed_gates",
     "gates",
     "reason",
-    "peak_in_process",
+    "wire_faults",
+    "load_host",
+    "steadiness",
+    *(f"handlers_{name}" for name in _HANDLER_COUNTS),
 )
-_TEXT = {"trial", "started_at", "raw", "failed_gates", "gates", "reason", "keepalive", *CATEGORIES}
+_TEXT = {
+    "trial", "started_at", "raw", "failed_gates", "gates", "reason", "wire_faults", "keepalive", "keep_conn",
+    *CATEGORIES,
+}  # fmt: skip
 _NUMERIC = tuple(name for name in _COLUMNS if name not in _TEXT)

@@ -14,7 +14,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from analysis.figures.style import RC
-from analysis.illustrations import Illustration
+from analysis.illustration import Illustration
 
 PNG_DPI = 130
 PNG_COMPRESSION = 3

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.handlers import LIMIT
+
 LOAD_LIMIT = 0.8
 LIGHTTPD_LIMIT = 0.9
 CEILING_LIMIT = 0.5
@@ -104,7 +106,7 @@ def limit_lines(limits: pd.DataFrame) -> list[str]:
     lines = []
     for (host, setting, handler), own in limits.groupby(["host", "setting", "handler"], observed=True):
         named = own[own["limit"] != ""]
-        if named.empty:
+        if named.empty or handler == LIMIT:
             continue
         counts = ", ".join(str(int(count)) for count in named["processes"])
         worst = named.sort_values("ceiling_share").iloc[-1]

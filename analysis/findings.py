@@ -8,17 +8,29 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.best_set import BestSet, best_set
-from analysis.claims import MULTIPLEXED, THREADED, Claim, Place, judge_claims, over_equal_core_counts
+from analysis.bounds import bounds_table
+from analysis.claims import (
+    Claim,
+    Place,
+    can_be_judged,
+    judge_claims,
+    judge_costly_start,
+    over_equal_core_counts,
+)
 from analysis.comparison import Comparison, compare
-from analysis.curves import Curve, curves_of, trials_of, varying_conditions, with_setting
+from analysis.curves import WIRE_TOOL, Curve, curves_of, trials_of, varying_conditions, with_setting
 from analysis.dataset import Run, read_run
 from analysis.drift import Drift, OddCell, drift_of, odd_cells
 from analysis.errors import RunUnreadable
 from analysis.explanation import counter_table, limits_table
+from analysis.handlers import LIMIT, MULTIPLEXED, REFERENCE_HANDLER, THREADED
+from analysis.interleaving import Decomposition, decompose, regime_table
 from analysis.intervals import Interval, median_interval
 from analysis.models import ModelChoice, choose_model
 from analysis.peak import INCONCLUSIVE, Evidence, PeakVerdict, Suspect, judge, suspects
-from analysis.tables import REFERENCE_HANDLER, cell_table, ratio_table
+from analysis.startup import Crossing, crossings, start_table, start_trials, study_crossing
+from analysis.steadiness import steadiness_table
+from analysis.tables import cell_table, ratio_table
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,20 @@ class Findings:
         The five claims by host, then over hosts of equal core count.
     best_without_flagged : dict
         (host, setting, handler) to the best set without the blocks that drift flags.
+    bounds : DataFrame
+        See `bounds`; empty where the demand of a request is not known.
+    decompositions : tuple of Decomposition
+        What re-use and interleaving buy, for cells that were driven on the wire.
+    regimes : DataFrame
+        `interleaving.regime_table`; empty without such cells.
+    starts : DataFrame
+        `startup.start_trials`; empty unless the run measures starts.
+    start_cells : DataFrame
+        `startup.start_table`; empty as well then.
+    crossings : tuple of Crossing
+        Few processes against many, by start-up cost.
+    steadiness : DataFrame
+        `steadiness.steadiness_table` by host and handler.
     """
 
     run: Run
@@ -72,12 +98,33 @@ class Findings:
     peaks: tuple[PeakVerdict, ...]
     claims: tuple[Claim, ...]
     best_without_flagged: dict[tuple[str, str, str], BestSet]
+    bounds: pd.DataFrame
+    decompositions: tuple[Decomposition, ...]
+    regimes: pd.DataFrame
+    starts: pd.DataFrame
+    start_cells: pd.DataFrame
+    crossings: tuple[Crossing, ...]
+    steadiness: pd.DataFrame
+
+    @property
+    def cores(self) -> dict[str, int]:
+        """Host to the cores that its servers had, the most where that varies."""
+        cells = self.trials[self.trials["role"] == "cell"]
+        return {
+            str(host): int(cores)
+            for host, cores in cells.groupby("host", observed=True)["cores"].max().items()
+        }
 
     @property
     def hosts(self) -> list[str]:
         """Hosts that have trials, by core count and name."""
-        cores = {curve.host: curve.cores for curve in self.curves}
+        cores = self.cores
         return sorted(cores, key=lambda host: (cores[host], host))
+
+    @property
+    def swept_settings(self) -> list[str]:
+        """The settings with several process counts: what else is there has no curve to draw."""
+        return list(dict.fromkeys(curve.setting for curve in self.curves if curve.swept))
 
     @property
     def settings(self) -> list[str]:
@@ -98,12 +145,15 @@ def find(run: Run) -> Findings:
     run : Run
         As `dataset.read_run` gives it.
     """
-    trials = with_setting(trials_of(run.attempts))
-    attempts = with_setting(run.attempts)
-    curves = curves_of(trials)
+    apart = ("workload",) if run.measures_starts else ()
+    attempts = with_setting(run.attempts, run.interpreters, apart=apart)
+    trials = trials_of(attempts)
+    curves = [] if run.measures_starts else curves_of(trials)
+    starts = start_trials(trials)
+    found_crossings = crossings(starts, run.starts, run.indifference)
     delta = run.indifference
     best = [best_set(curve.processes, curve.log_rps, delta) for curve in curves]
-    comparisons = compare_handlers(curves, delta)
+    comparisons = compare_handlers(curves, delta, run.without_gil)
     labels = {str(host): run.label(str(host)) for host in trials["host"].unique()}
     drifts = {host: drift_of(trials, host) for host in labels}
     ceilings = ceilings_of(trials)
@@ -125,8 +175,15 @@ def find(run: Run) -> Findings:
         drifts=drifts,
         odd=tuple(odd_cells(curves)),
         peaks=tuple(peaks),
-        claims=tuple(all_claims(curves, best, comparisons, peaks, delta)),
+        claims=tuple(all_claims(curves, best, comparisons, peaks, found_crossings, indifference=delta)),
         best_without_flagged=_without_flagged(curves, drifts, delta),
+        bounds=bounds_table(trials, run),
+        decompositions=tuple(decompose(trials, delta)),
+        regimes=regime_table(trials),
+        starts=starts,
+        start_cells=start_table(starts, run.starts),
+        crossings=tuple(found_crossings),
+        steadiness=steadiness_table(attempts, ("host", "handler")),
     )
 
 
@@ -134,6 +191,7 @@ def _models(curves: Sequence[Curve]) -> dict[tuple[str, str, str], ModelChoice]:
     chosen = {
         (curve.host, curve.setting, curve.handler): choose_model(curve.processes, curve.log_rps)
         for curve in curves
+        if curve.model != LIMIT
     }
     return {key: choice for key, choice in chosen.items() if choice is not None}
 
@@ -172,7 +230,7 @@ def judge_peaks(
         reason = f"the run that it confirms cannot be read: {error}"
         nan = float("nan")
         return [PeakVerdict(suspect, INCONCLUSIVE, (), reason, nan, nan) for suspect in named]
-    trials = with_setting(trials_of(first.attempts))
+    trials = with_setting(trials_of(first.attempts), first.interpreters)
     explored = _evidence(first, curves_of(trials), counter_table(trials))
     found = [judge(suspect, explored, own, run.indifference) for suspect in named]
     return [verdict for verdict in found if verdict is not None]
@@ -190,43 +248,73 @@ def all_claims(
     best: Sequence[BestSet],
     comparisons: Sequence[Comparison],
     peaks: Sequence[PeakVerdict],
+    found_crossings: Sequence[Crossing],
+    *,
     indifference: float,
 ) -> list[Claim]:
-    """Test the five claims on every host and setting, then over hosts of equal core count."""
+    """Test the five claims on every host, setting and interpreter, then over hosts of equal core count.
+
+    The claims are about handlers behind a web server: cells that were driven on the wire say nothing about
+    them. Where servers were measured from their start on, the fifth is tested.
+    """
     known = {
-        (curve.host, curve.setting, curve.handler): (curve, judged)
+        (curve.host, curve.setting, curve.python, curve.model): (curve, judged)
         for curve, judged in zip(curves, best, strict=True)
+        if curve.conditions["tool"] != WIRE_TOOL
     }
-    pairs = {(item.host, item.setting): item for item in comparisons if item.handler == MULTIPLEXED}
-    cores = {(curve.host, curve.setting): curve.cores for curve in curves}
+    pairs = {(item.host, item.setting, item.handler, item.reference): item for item in comparisons}
     claims = []
-    for (host, setting), count in cores.items():
+    for host, setting, python in dict.fromkeys(key[:3] for key in known):
+        threaded, multiplexed = (
+            known.get((host, setting, python, model)) for model in (THREADED, MULTIPLEXED)
+        )
+        curve = next(curve for key, (curve, _) in known.items() if key[:3] == (host, setting, python))
+        names = [measured[0].handler if measured else "" for measured in (multiplexed, threaded)]
+        several = curve.handler != curve.model
         place = Place(
             host=host,
-            setting=setting,
-            cores=count,
-            threaded=known.get((host, setting, THREADED)),
-            multiplexed=known.get((host, setting, MULTIPLEXED)),
-            comparison=pairs.get((host, setting)),
+            setting=", ".join(filter(None, (setting, f"python {python}" if several else ""))),
+            cores=curve.cores,
+            threaded=threaded,
+            multiplexed=multiplexed,
+            comparison=pairs.get((host, setting, names[0], names[1])),
             peaks=[peak for peak in peaks if (peak.suspect.host, peak.suspect.setting) == (host, setting)],
         )
-        claims += judge_claims(place, indifference)
+        if can_be_judged(place):
+            claims += judge_claims(place, indifference)
+    places = dict.fromkeys((item.host, item.background) for item in found_crossings)
+    of_the_study = [study_crossing(found_crossings, *place) for place in places]
+    claims += [judge_costly_start(item) for item in of_the_study if item is not None]
     return claims + over_equal_core_counts(claims)
 
 
-def compare_handlers(curves: list[Curve], indifference: float) -> list[Comparison]:
-    """Compare every handler with the reference handler of its host and setting.
+def compare_handlers(
+    curves: list[Curve], indifference: float, without_gil: frozenset[str]
+) -> list[Comparison]:
+    """Compare every handler with the reference handler of its host, setting and interpreter.
 
-    The reference is ``threaded``, or the first handler by name where that was not measured.
+    The reference is ``threaded``, or the first handler by name where that was not measured. Where
+    interpreters vary, each handler is then compared with itself under the first one that has a global lock.
+    The ceiling of the FastCGI path is no rival.
     """
     groups: dict[tuple[str, str], list[Curve]] = {}
     for curve in curves:
-        groups.setdefault((curve.host, curve.setting), []).append(curve)
+        if curve.model != LIMIT:
+            groups.setdefault((curve.host, curve.setting), []).append(curve)
     comparisons = []
     for group in groups.values():
-        reference = next((curve for curve in group if curve.handler == REFERENCE_HANDLER), group[0])
-        comparisons += [compare(curve, reference, indifference) for curve in group if curve is not reference]
+        pythons = sorted({curve.python for curve in group}, key=lambda name: (name in without_gil, name))
+        for python in pythons:
+            comparisons += _compare_all([curve for curve in group if curve.python == python], indifference)
+        for curve in group:
+            same = [other for other in group if (other.model, other.python) == (curve.model, pythons[0])]
+            comparisons += [compare(curve, other, indifference) for other in same if other is not curve]
     return comparisons
+
+
+def _compare_all(group: list[Curve], indifference: float) -> list[Comparison]:
+    reference = next((curve for curve in group if curve.model == REFERENCE_HANDLER), group[0])
+    return [compare(curve, reference, indifference) for curve in group if curve is not reference]
 
 
 def ceilings_of(trials: pd.DataFrame) -> dict[str, Interval]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from analysis.best_set import BestSet
+from analysis.bounds import bound_lines
 from analysis.curves import Curve
 from analysis.figures.comparisons import forest_figure, p_best_figure, ratio_figure
 from analysis.figures.evidence import (
@@ -21,42 +19,28 @@ from analysis.figures.evidence import (
 )
 from analysis.figures.throughput import host_figure, normalised_figure, per_core_figure
 from analysis.findings import Findings
+from analysis.illustration import Illustration, file_name
 from analysis.models import ModelChoice
 from analysis.tables import latency_table, order_table, percent
+from analysis.wire_illustrations import startup_illustrations, wire_illustrations
 
 HOSTS_IN_GRID = 4
 
 
-@dataclass(frozen=True)
-class Illustration:
-    """One figure with its file name (without suffix), title and alternative text.
-
-    ``draw`` makes the figure anew from its DataFrames, in whichever process it is called; ``None`` when
-    the data have nothing to draw.
-    """
-
-    name: str
-    title: str
-    alt: str
-    draw: Callable[[], Figure | None]
-
-
 def illustrations(findings: Findings) -> Iterator[Illustration]:
     """Yield the figures of a report, not drawn yet."""
-    for setting in findings.settings:
+    yield from wire_illustrations(findings)
+    yield from startup_illustrations(findings)
+    settings = findings.swept_settings
+    for setting in settings:
         for host in findings.hosts:
             yield from _host(findings, host, setting)
-    for setting in findings.settings:
+    for setting in settings:
         yield from _across_hosts(findings, setting)
     yield _peaks(findings)
-    for setting in findings.settings:
+    for setting in settings:
         yield from _explanations(findings, setting)
     yield _run_order(findings)
-
-
-def file_name(*parts: str) -> str:
-    """Return a file name from parts; what is no letter, digit, dot, dash or underscore becomes a dash."""
-    return "--".join(re.sub(r"[^\w.-]+", "-", part) for part in parts if part)
 
 
 def _named(title: str, setting: str) -> str:
@@ -68,14 +52,21 @@ def _host(findings: Findings, host: str, setting: str) -> Iterator[Illustration]
     if cells.empty or not (cells["n"] > 0).any():
         return
     attempts = _of(findings.attempts, setting, host)
-    attempts = attempts.loc[attempts["role"] == "cell", ["handler", "processes", "status", "goodput_rps"]]
+    columns = ["handler", "model", "processes", "status", "goodput_rps"]
+    attempts = attempts.loc[attempts["role"] == "cell", columns]
     ceiling = findings.ceilings.get(host)
     label = findings.run.label(host)
     yield Illustration(
         file_name(label, setting),
         _named(f"{label}: requests/s against processes", setting),
         _host_alt(findings, host, setting),
-        partial(host_figure, cells, attempts, None if ceiling is None else ceiling.estimate),
+        partial(
+            host_figure,
+            cells,
+            attempts,
+            None if ceiling is None else ceiling.estimate,
+            _of(findings.bounds, setting, host),
+        ),
     )
 
 
@@ -89,6 +80,7 @@ def _host_alt(findings: Findings, host: str, setting: str) -> str:
     for curve, best in zip(findings.curves, findings.best, strict=True):
         if (curve.host, curve.setting) == (host, setting):
             parts.append(_curve_alt(findings, curve, best))
+    parts += bound_lines(_of(findings.bounds, setting, host))
     return f"Goodput in requests/s against the number of processes on {host}. " + " ".join(parts)
 
 

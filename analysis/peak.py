@@ -10,7 +10,9 @@ import pandas as pd
 
 from analysis.best_set import BestSet, best_set, blocks_for_difference
 from analysis.curves import Curve
+from analysis.dataset import OLDER_PYTHON
 from analysis.explanation import mechanism
+from analysis.handlers import LIMIT
 from analysis.intervals import mean_interval
 from analysis.models import band_without
 
@@ -98,9 +100,19 @@ class Evidence:
         """Return the curve that was measured under the same conditions as another run's curve."""
         for curve in self.curves:
             same_place = (curve.host, curve.handler) == (base.host, base.handler)
-            if same_place and curve.conditions == base.conditions:
+            if same_place and _same_conditions(curve, base):
                 return curve
         return None
+
+
+def _same_conditions(curve: Curve, base: Curve) -> bool:
+    """Return whether two curves were measured alike; a run that did not name its interpreter fits any."""
+    older = OLDER_PYTHON in (curve.python, base.python)
+    return all(
+        level == base.conditions[name]
+        for name, level in curve.conditions.items()
+        if not (older and name == "python")
+    )
 
 
 def suspects(curves: Sequence[Curve], best: Sequence[BestSet]) -> list[Suspect]:
@@ -114,7 +126,10 @@ def suspects(curves: Sequence[Curve], best: Sequence[BestSet]) -> list[Suspect]:
     return [
         Suspect(curve.host, curve.setting, curve.handler, judged.leader, curve.cores)
         for curve, judged in zip(curves, best, strict=True)
-        if judged.reason is None and judged.leader is not None and judged.leader != curve.cores
+        if judged.reason is None
+        and judged.leader is not None
+        and judged.leader != curve.cores
+        and curve.model != LIMIT
     ]
 
 

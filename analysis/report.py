@@ -14,8 +14,12 @@ from analysis import contents, page
 from analysis.dataset import newest_run, read_run
 from analysis.drawing import drawers, start_drawing
 from analysis.errors import AnalysisError
+from analysis.evidence_tables import evidence
 from analysis.findings import Findings, find
-from analysis.illustrations import Illustration, illustrations
+from analysis.illustration import Illustration
+from analysis.illustrations import illustrations
+from analysis.result_tables import tables
+from analysis.summary import summary
 from analysis.tables import write_csv
 
 WATERMARK = "SYNTHETIC — NOT MEASURED"
@@ -73,8 +77,8 @@ def write_report(directory: Path, output: Path | None = None, *, processes: int 
             "banners": contents.banners(findings),
             "verdicts": groups,
             "compared": contents.compared(findings),
-            "tables": contents.tables(findings),
-            "evidence": contents.evidence(findings),
+            "tables": tables(findings),
+            "evidence": evidence(findings),
             "commands": contents.commands(findings),
             "footer": f"fcgi-sweep report of {findings.run.run_id};"
             f" journal sha256 {findings.run.journal_sha256}",
@@ -100,8 +104,8 @@ def _picture(item: Illustration, folder: Path) -> page.Picture:
 
 
 def _write_data(findings: Findings, groups: list[dict[str, Any]], output: Path) -> None:
-    summary = contents.summary(findings, groups)
-    (output / "summary.json").write_text(json.dumps(summary, indent=1, allow_nan=False), encoding="utf-8")
+    document = summary(findings, groups)
+    (output / "summary.json").write_text(json.dumps(document, indent=1, allow_nan=False), encoding="utf-8")
     findings.attempts.to_parquet(output / "trials.parquet", index=False)
     write_csv(findings.attempts, output / "trials.csv")
 

@@ -13,9 +13,8 @@ from pyarrow import csv
 from analysis.best_set import BestSet
 from analysis.comparison import Comparison
 from analysis.curves import Curve, FloatArray
+from analysis.handlers import REFERENCE_HANDLER
 from analysis.intervals import Interval, median_interval
-
-REFERENCE_HANDLER = "threaded"
 
 
 def percent(log_ratio: float) -> float:
@@ -42,7 +41,7 @@ def reference_log_rps(curve: Curve, curves: Iterable[Curve], trials: pd.DataFram
     """
     for other in curves:
         same = other.host == curve.host and other.setting == curve.setting
-        if same and other.handler == REFERENCE_HANDLER and other.cores in other.processes:
+        if same and other.model == REFERENCE_HANDLER and other.cores in other.processes:
             column = other.log_rps[:, int(np.flatnonzero(other.processes == other.cores)[0])]
             return _in_blocks(pd.Series(column, index=other.blocks), curve)
     sentinels = trials[
@@ -80,6 +79,7 @@ def cell_table(
                     "concurrency": curve.concurrency,
                     "setting": curve.setting,
                     "handler": curve.handler,
+                    "model": curve.model,
                     "processes": int(count),
                     "n": speed.n,
                     "without_valid": int(bad.get((curve.host, curve.setting, curve.handler, count), 0)),
@@ -119,6 +119,8 @@ def ratio_table(comparisons: Iterable[Comparison], labels: dict[str, str]) -> pd
             "percent": percent(row.log_ratio.estimate),
             "low_percent": None if row.log_ratio.low is None else percent(row.log_ratio.low),
             "high_percent": None if row.log_ratio.high is None else percent(row.log_ratio.high),
+            "low_all_percent": None if row.simultaneous is None else percent(row.simultaneous[0]),
+            "high_all_percent": None if row.simultaneous is None else percent(row.simultaneous[1]),
             "p_holm": row.p_holm,
             "p_equivalence": row.p_equivalence,
             "cliffs_delta": row.dominance,
@@ -129,7 +131,8 @@ def ratio_table(comparisons: Iterable[Comparison], labels: dict[str, str]) -> pd
         for row in comparison.at_counts
     ]
     frame = pd.DataFrame(rows)
-    numbers = ["low_percent", "high_percent", "p_holm", "p_equivalence", "blocks_needed"]
+    bounds = ["low_percent", "high_percent", "low_all_percent", "high_all_percent"]
+    numbers = [*bounds, "p_holm", "p_equivalence", "blocks_needed"]
     return frame.astype(dict.fromkeys(numbers, float)) if rows else frame
 
 

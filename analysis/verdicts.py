@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import pandas as pd
+
 from analysis.best_set import BestSet, blocks_for_difference
 from analysis.claims import TEXTS, Claim
 from analysis.comparison import GAIN, INCONCLUSIVE, LOSS, NO_DIFFERENCE, BestAgainstBest, Comparison
@@ -10,9 +14,55 @@ from analysis.drift import SENTINELS_FOR_CHANGE, Drift, OddCell
 from analysis.intervals import BLOCKS_FOR_INTERVAL, Interval
 from analysis.models import KNEE, ModelChoice
 from analysis.peak import PeakVerdict
+from analysis.steadiness import UNSTEADY_SHARE
+from analysis.tables import percent
 from analysis.wording import counts_text, place_text, plural, ratio_text
 
 TREND_LEVEL = 0.01
+
+
+def short_lines(
+    judged: Sequence[tuple[Curve, BestSet]], comparisons: Sequence[Comparison], indifference: float
+) -> list[str]:
+    """Say in one sentence a host and setting what to run there.
+
+    Parameters
+    ----------
+    judged : sequence of Curve and BestSet
+        Curves with several process counts.
+    comparisons : sequence of Comparison
+        Of the run.
+    indifference : float
+        δ as a fraction.
+    """
+    places: dict[tuple[str, str], list[tuple[Curve, BestSet]]] = {}
+    for curve, best in judged:
+        places.setdefault((curve.host, curve.setting), []).append((curve, best))
+    lines = []
+    for (host, setting), known in places.items():
+        pairs = [item for item in comparisons if (item.host, item.setting) == (host, setting)]
+        counts = [f"{curve.handler} {best.recommended}" for curve, best in known if best.recommended]
+        text = "; ".join(filter(None, (_in_short(item, indifference) for item in pairs)))
+        if counts:
+            text += f"{'; ' if text else ''}processes recommended: {', '.join(counts)}"
+        else:
+            text += f"{'; ' if text else ''}no process count is named yet"
+        lines.append(f"{place_text(host, known[0][0].cores, setting)}: {text}")
+    return lines
+
+
+def _in_short(item: Comparison, indifference: float) -> str:
+    best = item.best
+    if best is None:
+        return ""
+    ratio = f"{abs(percent(best.log_ratio.estimate)):.1f} %"
+    if best.verdict == GAIN:
+        return f"{item.handler} is faster than {item.reference} by {ratio}, each at its best count"
+    if best.verdict == LOSS:
+        return f"{item.handler} is slower than {item.reference} by {ratio}, each at its best count"
+    if best.verdict == NO_DIFFERENCE:
+        return f"{item.handler} is as fast as {item.reference}, to within {100 * indifference:g} %"
+    return f"whether {item.handler} or {item.reference} is faster is not decided"
 
 
 def best_line(curve: Curve, best: BestSet, indifference: float) -> str:
@@ -43,6 +93,8 @@ def comparison_line(comparison: Comparison, cores: int, indifference: float) -> 
     best = comparison.best
     verdict = verdict_text(best, indifference)
     counts = f"best against best ({best.choice} against {best.reference_choice} processes)"
+    if len(comparison.at_counts) == 1:
+        counts = f"at {plural(best.choice, 'process', 'processes')}"
     return f"{where}: {pair}, {counts}: {ratio_text(best.log_ratio)}: {verdict}"
 
 
@@ -112,7 +164,7 @@ def model_line(key: tuple[str, str, str], choice: ModelChoice) -> str:
     )
 
 
-def drift_lines(drift: Drift) -> list[str]:
+def drift_lines(drift: Drift, indifference: float) -> list[str]:
     """Say whether a host changed while it was measured, and what its A/A pair shows."""
     lines = []
     if drift.change_orders:
@@ -137,16 +189,22 @@ def drift_lines(drift: Drift) -> list[str]:
     pair = drift.same_against_same
     if pair is not None:
         lines.append(
-            f"{drift.host}: the same cell against itself (A/A): {ratio_text(pair)}{_same_text(pair)}"
+            f"{drift.host}: the same cell against itself (A/A):"
+            f" {ratio_text(pair)}{_same_text(pair, indifference)}"
         )
     return lines
 
 
-def _same_text(pair: Interval) -> str:
+def _same_text(pair: Interval, indifference: float) -> str:
     if pair.low is None or pair.high is None:
         return ""
     if pair.low <= 0 <= pair.high:
-        return ": as it should be"
+        half = max(percent(pair.high), -percent(pair.low))
+        if half <= 100 * indifference:
+            return ": as it should be"
+        return (
+            f": no difference shown, but single comparisons on this host are good to about {half:.0f} % only"
+        )
     return ": THE SAME CELL DIFFERS FROM ITSELF, distrust differences of this size"
 
 
@@ -154,3 +212,21 @@ def odd_line(cell: OddCell) -> str:
     """Say what is odd about a cell."""
     where = f"{cell.host}, {cell.setting}" if cell.setting else cell.host
     return f"{where}: {cell.handler} at {cell.processes} processes {cell.finding}"
+
+
+def steadiness_lines(table: pd.DataFrame) -> list[str]:
+    """Say which handlers' rates climbed or fell in more than a tenth of their attempts.
+
+    Parameters
+    ----------
+    table : DataFrame
+        `steadiness.steadiness_table`.
+    """
+    return [
+        f"{row['host']}: {row['handler']}: the rate was not steady in {row['unsteady']} of"
+        f" {row['attempts']} attempts"
+        f" ({row['warming_up']} climbed, {row['slowing_down']} fell): a longer warm-up or measurement"
+        " would help"
+        for row in table.to_dict(orient="records")
+        if row["unsteady"] > UNSTEADY_SHARE * row["attempts"]
+    ]

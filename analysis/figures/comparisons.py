@@ -42,7 +42,7 @@ def ratio_figure(ratios: pd.DataFrame, indifference: float) -> Figure | None:
     columns = min(3, len(hosts))
     rows = -(-len(hosts) // columns)
     figure, grid = sheet(
-        rows, columns, width=max(6.4, 4.2 * columns), height=1.0 + 3.3 * rows, sharey=True, sharex=True
+        rows, columns, width=max(8.4, 4.2 * columns), height=1.0 + 3.3 * rows, sharey=True, sharex=True
     )
     delta = 100 * indifference
     with mpl.rc_context(RC):
@@ -57,18 +57,26 @@ def ratio_figure(ratios: pd.DataFrame, indifference: float) -> Figure | None:
             axes.set_title(host)
         for axes in list(grid.flat)[len(hosts) :]:
             axes.remove()
-        label_outer(grid, "processes", f"goodput over {ratios['reference'].iloc[0]} (%)")
-        legend_below(figure, grid[0, 0], columns=3)
+        references = ratios["reference"].unique()
+        other = str(references[0]) if len(references) == 1 else "the other"
+        label_outer(grid, "processes", f"goodput over {other} (%)")
+        legend_below(figure, grid[0, 0], columns=3 if len(references) == 1 else 2)
     return figure
 
 
 def _ratio_series(axes: Axes, own: pd.DataFrame) -> None:
-    names = own["handler"].unique()
-    look = marks([*names, own["reference"].iloc[0]])
-    shift = spread(names)
-    for name in names:
-        rows = own[own["handler"] == name].sort_values("processes")
+    pairs = list(own[["handler", "reference"]].drop_duplicates().itertuples(index=False, name=None))
+    several = len({reference for _, reference in pairs}) > 1
+    names = {pair: f"{pair[0]} over {pair[1]}" if several else pair[0] for pair in pairs}
+    look = marks([*names.values(), *([] if several else [pairs[0][1]])])
+    shift = spread(names.values())
+    for (handler, reference), name in names.items():
+        rows = own[(own["handler"] == handler) & (own["reference"] == reference)].sort_values("processes")
         x = rows["processes"] + shift[name]
+        axes.fill_between(
+            x, rows["low_all_percent"], rows["high_all_percent"], color=look[name].colour, alpha=0.13,
+            linewidth=0, label=f"{name}, 95 % for all counts together",
+        )  # fmt: skip
         axes.plot(
             x, rows["percent"], color=look[name].colour, marker=look[name].marker, markersize=5,
             linestyle=look[name].dashes, linewidth=1.2, label=f"{name}, 95 % interval over blocks",
@@ -95,7 +103,7 @@ def p_best_figure(cells: pd.DataFrame) -> Figure | None:
     hosts = list(dict.fromkeys(usable["host"]))
     handlers = list(marks(usable["handler"].unique()))
     figure, grid = sheet(
-        len(hosts), len(handlers), width=max(6.4, 3.9 * len(handlers)), height=0.9 + 2.3 * len(hosts),
+        len(hosts), len(handlers), width=max(8.4, 3.9 * len(handlers)), height=0.9 + 2.3 * len(hosts),
         sharex=True, sharey=True,
     )  # fmt: skip
     look = marks(handlers)

@@ -44,7 +44,7 @@ def counters_figure(counters: pd.DataFrame) -> Figure | None:
     if not names or not hosts:
         return None
     figure, grid = sheet(
-        len(names), len(hosts), width=max(6.0, 3.6 * len(hosts)), height=0.8 + 1.75 * len(names),
+        len(names), len(hosts), width=max(8.4, 3.6 * len(hosts)), height=0.8 + 1.75 * len(names),
         sharex="col", sharey="row",
     )  # fmt: skip
     look = marks(counters["handler"].unique())
@@ -184,7 +184,7 @@ def model_figure(cells: pd.DataFrame, choices: dict[tuple[str, str], ModelChoice
         return None
     hosts = list(dict.fromkeys(host for host, _ in choices))
     figure, grid = sheet(
-        2, len(hosts), width=max(6.0, 4.0 * len(hosts)), height=5.6, sharex="col", sharey="row",
+        2, len(hosts), width=max(8.4, 4.0 * len(hosts)), height=5.6, sharex="col", sharey="row",
         height_ratios=[3, 1.3],
     )  # fmt: skip
     look = marks({handler for _, handler in choices})

@@ -56,9 +56,13 @@ class Mark:
     dashes: Any
 
 
+def _place(handler: str) -> int:
+    return _KNOWN.index(handler) if handler in _KNOWN else len(_KNOWN)
+
+
 def marks(names: Iterable[str]) -> dict[str, Mark]:
     """Return a mark for each name, the same in every figure of a report."""
-    listed = sorted(set(names), key=lambda name: (_KNOWN.index(name) if name in _KNOWN else 99, name))
+    listed = sorted(set(names), key=lambda name: (_place(name.partition(" ")[0]), name))
     return {name: Mark(_COLOURS[i % 7], _MARKERS[i % 7], _DASHES[i % 7]) for i, name in enumerate(listed)}
 
 

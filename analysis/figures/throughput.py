@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -14,6 +16,7 @@ from analysis.figures.style import (
     MUTED,
     RASTER_FROM,
     RC,
+    Mark,
     errorbars,
     from_zero,
     label_outer,
@@ -23,9 +26,18 @@ from analysis.figures.style import (
     spread,
     whole_numbers,
 )
+from analysis.handlers import LIMIT
+
+NEAR_CEILING = 1.6
+"""A ceiling this many times above the fastest trial is named, not drawn: the data would be squeezed."""
 
 
-def host_figure(cells: pd.DataFrame, trials: pd.DataFrame, ceiling_rps: float | None) -> Figure:
+def host_figure(
+    cells: pd.DataFrame,
+    trials: pd.DataFrame,
+    ceiling_rps: float | None,
+    bounds: pd.DataFrame | None = None,
+) -> Figure:
     """Draw requests/s against processes for one host and setting, as the study did.
 
     Parameters
@@ -36,27 +48,76 @@ def host_figure(cells: pd.DataFrame, trials: pd.DataFrame, ceiling_rps: float | 
         The host's attempts of role ``cell`` in this setting, valid or not.
     ceiling_rps : float or None
         Median of the static file, in requests/s.
+    bounds : DataFrame, optional
+        Rows of `bounds.bounds_table` for this host and setting.
 
     Returns
     -------
     Figure
-        Every trial a dot, invalid ones hollow, median line, interval, marks at cores and concurrency.
+        Every trial a dot, invalid ones hollow, median line, interval, marks at cores and concurrency;
+        ceilings in grey, queueing bounds thin and dotted.
     """
     figure, grid = sheet(width=8.4, height=5.4)
     axes = grid[0, 0]
     first = cells.iloc[0]
+    limit = cells[(cells["model"] == LIMIT) & (cells["n"] > 0)]
+    handlers = trials[trials["model"] != LIMIT]
+    if len(limit) < len(cells):
+        cells, trials = cells[cells["model"] != LIMIT], handlers
     with mpl.rc_context(RC):
         _dots(axes, cells, trials)
         _medians(axes, cells)
         _vertical_marks(axes, cells)
         whole_numbers(axes)
         axes.set_ylim(bottom=0)
+        if bounds is not None and not bounds.empty:
+            _bounds(axes, bounds, marks(cells["handler"].unique()))
         axes.set_ylabel("goodput (requests/s)")
         setting = f" — {first['setting']}" if first["setting"] else ""
         axes.set_title(f"{first['label']}{setting}")
+        notes = [_ceiling(axes, cells, trials, ceiling_rps), *_limit(axes, cells, trials, limit)]
         legend_below(figure, axes)
-        _note(axes, cells, _ceiling(axes, cells, trials, ceiling_rps))
+        _note(axes, cells, "; ".join(notes))
     return figure
+
+
+def _bounds(axes: Axes, bounds: pd.DataFrame, look: dict[str, Mark]) -> None:
+    """Draw queueing bounds where they are near the data; the scale stays that of the data."""
+    top = axes.get_ylim()[1]
+    for handler, own in bounds.groupby("handler", observed=True):
+        rows, colour = own.sort_values("processes"), look[str(handler)].colour
+        axes.plot(
+            rows["processes"], rows["cores_rps"], color=colour, linewidth=1.1, linestyle=(0, (1, 1)),
+            label=f"{handler}: cores / CPU demand",
+        )  # fmt: skip
+        if rows["process_rps"].notna().any():
+            axes.plot(
+                rows["processes"], rows["process_rps"], color=colour, linewidth=1.1,
+                linestyle=(0, (4, 1, 1, 1)), label=f"{handler}: {rows['process_text'].iloc[0]}",
+            )  # fmt: skip
+    near = bounds.loc[bounds["cores_rps"] <= NEAR_CEILING * top, "cores_rps"]
+    axes.set_ylim(top=max(top, 1.06 * near.max()) if len(near) else top)
+
+
+def _limit(axes: Axes, cells: pd.DataFrame, trials: pd.DataFrame, limit: pd.DataFrame) -> Iterator[str]:
+    """Draw the ceiling of the FastCGI path as the static one; yield how the note names it."""
+    if limit.empty or limit is cells:
+        return
+    text = f"FastCGI ceiling ({LIMIT}) {limit['median_rps'].max():,.0f} requests/s"
+    if limit["median_rps"].max() > NEAR_CEILING * _highest(cells, trials):
+        yield f"{text} (off the scale)"
+        return
+    rows = limit.sort_values("processes")
+    axes.plot(
+        rows["processes"], rows["median_rps"], color=MUTED, linewidth=1.2, linestyle=(0, (6, 2)), marker="_",
+        label="FastCGI ceiling: a responder in C",
+    )  # fmt: skip
+    axes.set_ylim(top=max(axes.get_ylim()[1], 1.06 * rows["median_rps"].max()))
+    yield f"{text} (grey dashes)"
+
+
+def _highest(cells: pd.DataFrame, trials: pd.DataFrame) -> float:
+    return float(np.nanmax([cells["median_rps"].max(), trials["goodput_rps"].max()]))
 
 
 def _dots(axes: Axes, cells: pd.DataFrame, trials: pd.DataFrame) -> None:
@@ -107,7 +168,7 @@ def _ceiling(axes: Axes, cells: pd.DataFrame, trials: pd.DataFrame, ceiling_rps:
     if ceiling_rps is None or not np.isfinite(ceiling_rps):
         return "no static ceiling measured"
     text = f"static ceiling {ceiling_rps:,.0f} requests/s"
-    if ceiling_rps > 1.6 * np.nanmax([cells["median_rps"].max(), trials["goodput_rps"].max()]):
+    if ceiling_rps > NEAR_CEILING * _highest(cells, trials):
         return f"{text} (off the scale)"
     axes.axhline(ceiling_rps, color=MUTED, linewidth=1.2)
     axes.set_ylim(top=max(axes.get_ylim()[1], 1.06 * ceiling_rps))
@@ -148,7 +209,7 @@ def normalised_figure(cells: pd.DataFrame) -> Figure | None:
     columns = min(3, len(order))
     rows = -(-len(order) // columns)
     figure, grid = sheet(
-        rows, columns, width=max(6.0, 4.0 * columns), height=1.0 + 3.4 * rows, sharex=True, sharey=True
+        rows, columns, width=max(8.4, 4.0 * columns), height=1.0 + 3.4 * rows, sharex=True, sharey=True
     )
     with mpl.rc_context(RC):
         for axes, (_, host) in zip(grid.flat, order.iterrows(), strict=False):
@@ -210,7 +271,7 @@ def per_core_figure(cells: pd.DataFrame) -> Figure | None:
     handlers = list(marks(table["handler"].unique()))
     hosts = table[["cores", "host"]].drop_duplicates().sort_values(["cores", "host"])["host"].tolist()
     figure, grid = sheet(
-        1, len(handlers), width=max(6.0, 4.2 * len(handlers)), height=4.4, sharex=True, sharey=True
+        1, len(handlers), width=max(8.4, 4.2 * len(handlers)), height=4.4, sharex=True, sharey=True
     )
     look = dict(zip(hosts, marks([f"{i:03d}" for i in range(len(hosts))]).values(), strict=True))
     with mpl.rc_context(RC):

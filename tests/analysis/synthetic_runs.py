@@ -5,6 +5,7 @@ For tests and for measuring the report's own speed. Nothing that comes out of he
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+NEW_KEYS = ("python", "connections", "in_flight", "keep_conn")
+"""What cells of older runs lack."""
 
 START = datetime(2026, 11, 23, 5, 12, 33, tzinfo=UTC)
 
@@ -41,6 +45,13 @@ class Recipe:
     seed: int = 2007
     indifference: float = 0.02
     lighttpd: str = "1.4.79"
+    pythons: tuple[str, ...] = ("system",)
+    workloads: tuple[str, ...] = ("hello",)
+    regimes: tuple[tuple[int, int, bool], ...] = ()
+    measure: str = "rate"
+    start_at: Callable[[dict[str, Any]], float] | None = None
+    older: bool = False
+    load_host: str | None = None
     duplicates: bool = True
     shift_at_block: int | None = None
     cheap_at: int | None = None
@@ -80,11 +91,12 @@ def _meta(recipe: Recipe) -> dict[str, Any]:
             "processes": list(recipe.processes),
             "concurrency": list(recipe.concurrency),
             "keepalive": list(recipe.keepalive),
-            "workload": ["hello"],
+            "workload": list(recipe.workloads),
             "lighttpd": [recipe.lighttpd],
         },
         "load": {"tool": "ab", "concurrency": recipe.concurrency[0], "warmup_s": 2.0, "measure_s": 5.0},
-        "workload": "hello",
+        "workload": recipe.workloads[0],
+        "measure": recipe.measure,
         "design": {"blocks": recipe.blocks, "seed": recipe.seed, "indifference": recipe.indifference},
     }
     fingerprints = {
@@ -126,7 +138,16 @@ def _host(name: str, cores: int) -> dict[str, Any]:
         "governor": None,
         "virtualisation": "made up",
         "python": "3.11.2",
-        "manifest": {"lighttpd": [{"version": "1.4.79", "fingerprint": "f1", "pcre_flavour": "pcre2"}]},
+        "manifest": {
+            "lighttpd": [{"version": "1.4.79", "fingerprint": "f1", "pcre_flavour": "pcre2"}],
+            "python": [{"name": "system", "gil": True}, {"name": "3.14t", "gil": False}],
+        },
+        "handlers": [
+            {"name": "serial", "peak_in_process": 1, "multiplexes": False},
+            {"name": "threaded", "peak_in_process": None, "multiplexes": False},
+            {"name": "multiplexed", "peak_in_process": None, "multiplexes": True},
+        ],
+        "workloads": [{"name": "wait", "url_path": "/wait(10)"}, {"name": "cpu", "url_path": "/cpu(500)"}],
     }
     label = f"{name}_x86_64-1x{cores}c_linux"
     return {"schema": 1, "host": name, "machine": f"{name}-box", "label": label, "facts": facts}
@@ -140,31 +161,55 @@ def _cell(recipe: Recipe, cores: int, **levels: Any) -> dict[str, Any]:
         "keepalive": recipe.keepalive[0],
         "cores": cores,
         "placement": "shared",
-        "workload": "hello",
-        "tool": recipe.tools[0],
+        "workload": recipe.workloads[0],
+        "tool": "fcgi" if recipe.regimes else recipe.tools[0],
         "lighttpd": recipe.lighttpd,
+        "python": recipe.pythons[0],
+        "connections": None,
+        "in_flight": None,
+        "keep_conn": None,
     }
+    if recipe.older:
+        base = {name: level for name, level in base.items() if name not in NEW_KEYS}
     return {**base, **levels}
+
+
+def _wire_cells(recipe: Recipe, cores: int) -> Iterator[dict[str, Any]]:
+    """Yield cells of the wire; threaded takes one request at a time on a connection."""
+    for handler in recipe.handlers:
+        for processes in recipe.processes:
+            for connections, in_flight, kept in recipe.regimes:
+                if in_flight == 1 or handler != "threaded":
+                    yield _cell(
+                        recipe, cores, handler=handler, processes=processes, keepalive=kept, keep_conn=kept,
+                        concurrency=connections * in_flight, connections=connections, in_flight=in_flight,
+                    )  # fmt: skip
+
+
+def _cells(recipe: Recipe, cores: int) -> Iterator[dict[str, Any]]:
+    for handler, processes, concurrency, keepalive, tool, python, workload in itertools.product(
+        recipe.handlers, recipe.processes, recipe.concurrency, recipe.keepalive, recipe.tools,
+        recipe.pythons, recipe.workloads,
+    ):  # fmt: skip
+        levels = {"python": python} if not recipe.older else {}
+        yield _cell(
+            recipe, cores, handler=handler, processes=processes, concurrency=concurrency,
+            keepalive=keepalive, tool=tool, workload=workload, **levels,
+        )  # fmt: skip
 
 
 def _schedule(recipe: Recipe, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
     for host, cores in recipe.hosts.items():
-        cells = [
-            _cell(recipe, cores, handler=h, processes=n, concurrency=c, keepalive=k, tool=t)
-            for h in recipe.handlers
-            for n in recipe.processes
-            for c in recipe.concurrency
-            for k in recipe.keepalive
-            for t in recipe.tools
-        ]
+        cells = list(_wire_cells(recipe, cores) if recipe.regimes else _cells(recipe, cores))
         for block in range(1, recipe.blocks + 1):
             order = rng.permutation(len(cells))
-            reference = _cell(recipe, cores)
+            reference = cells[0] if recipe.regimes else _cell(recipe, cores)
             planned: list[tuple[str, dict[str, Any]]] = [("cell", cells[i]) for i in order]
             planned.insert(0, ("sentinel", reference))
             planned.insert(len(planned) // 2, ("sentinel", reference))
             planned.append(("sentinel", reference))
-            planned.append(("ceiling", _cell(recipe, cores, handler="static", processes=0)))
+            if not recipe.regimes:
+                planned.append(("ceiling", _cell(recipe, cores, handler="static", processes=0)))
             if recipe.duplicates:
                 planned.insert(3, ("duplicate", reference))
             for position, (role, cell) in enumerate(planned, start=1):
@@ -199,7 +244,56 @@ def _attempts(
     cost = 0.2 if trial["cell"]["processes"] == recipe.cheap_at else 1.0
     rps = _true_rps(recipe, trial) * float(np.exp(rng.normal(0, recipe.noise)))
     for attempt, valid in enumerate([False, True] if bad else [True], start=1):
-        yield _attempt(trial, number, attempt, rps if valid else rps * 1.6, valid=valid, cost=cost)
+        record = _attempt(trial, number, attempt, rps if valid else rps * 1.6, valid=valid, cost=cost)
+        result = record["result"]
+        if recipe.regimes:
+            result |= _wire(trial["cell"], result["requests"]["ok"])
+        if recipe.start_at is not None:
+            result["startup"] = _startup(trial["cell"], rps, recipe.start_at(trial["cell"]))
+        if recipe.load_host is not None:
+            result["load_host"] = _load_host(recipe.load_host)
+        yield record
+
+
+def _wire(cell: dict[str, Any], requests: int) -> dict[str, Any]:
+    """Return what client and handlers count where a trial is what was asked."""
+    connections, in_flight, kept = cell["connections"], cell["in_flight"], cell["keep_conn"]
+    opened = connections if kept else requests
+    evidence = {
+        "connections_opened": opened,
+        "requests_per_connection_mean": requests / opened,
+        "requests_per_connection_max": -(-requests // opened),
+        "highest_id": in_flight,
+        "peak_ids_per_connection": in_flight,
+        "peak_in_flight": connections * in_flight,
+        "interleaved_answers": requests // 3 if in_flight > 1 else 0,
+        "out_of_order_answers": requests // 5 if in_flight > 1 else 0,
+        "closed_by_responder": 0,
+        "connect_retries": 0,
+        "requests_per_address": [requests],
+        "faults": {},
+    }
+    counted = {"connections": opened, "highest_id": in_flight, "peak_ids_per_connection": in_flight}
+    return {"wire": evidence, "handlers": [{"pid": 1, "requests": requests, "peak_in_process": 3} | counted]}
+
+
+def _startup(cell: dict[str, Any], rps: float, ready_s: float, horizon_s: float = 10.0) -> dict[str, Any]:
+    """Return a start that serves nothing until it is ready, then the full rate."""
+    ends = [round(0.05 * (i + 1), 2) for i in range(int(horizon_s / 0.05))]
+    totals = [int(rps * max(0.0, end - ready_s)) for end in ends]
+    windows = [
+        {"t_s": end, "requests": total - before}
+        for end, total, before in zip(ends, totals, [0, *totals], strict=False)
+    ]
+    cost_s = int(cell["workload"].partition("(")[2].rstrip(")") or 0) / 1000
+    times = {"first_answer_s": ready_s + 0.01, "full_rate_s": ready_s + 0.1, "horizon_s": horizon_s}
+    return {"cost_s": cost_s, **times, "windows": windows}
+
+
+def _load_host(name: str) -> dict[str, Any]:
+    system = {"window_s": 5.0, "steal_share": 0.001, "idle_share": 0.4, "time_wait": 900, "load1": 0.7}
+    clock = {"offset_s": 0.012, "uncertainty_s": 0.003}
+    return {"host": name, "system": system, "clock": clock, "timings_s": {"total": 7.0}, "orphans": []}
 
 
 def _attempt(

@@ -13,12 +13,13 @@ from synthetic_runs import Recipe, knee_then_decline, write_run
 from analysis import report
 from analysis.best_set import best_set
 from analysis.confirmation import confirmation_document
-from analysis.contents import summary, verdict_groups
+from analysis.contents import verdict_groups
 from analysis.curves import curves_of, trials_of, with_setting
 from analysis.dataset import read_run
 from analysis.explanation import counter_table
 from analysis.findings import Findings, find, judge_peaks
 from analysis.peak import INCONCLUSIVE, NOISE, REAL, PeakVerdict
+from analysis.summary import summary
 from controller.confirmation import (
     Confirmation,
     ConfirmationAnswer,
@@ -79,7 +80,7 @@ def confirm(
     """Measure, in a made-up world, the schedule that the controller makes of a report."""
     experiment = derived(first, answer)
     host = PlannedHost(
-        "lab-4core", "lab-4core-box", CpuPool((0, 1, 2, 3)), {"1.4.79": "1.4.79"}, {"default": "system"}
+        "lab-4core", "lab-4core-box", CpuPool((0, 1, 2, 3)), {"1.4.79": "1.4.79"}, {"system": "system"}
     )
     trials = make_schedule(experiment, [plan_confirmation(experiment, host)])
     confirms = {"run_id": first.name, "suspects": [plan["suspect"] for plan in answer["plans"]]}
