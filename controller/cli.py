@@ -47,6 +47,7 @@ from controller.runs import (
     Workplace,
     planned_host,
     program,
+    remaining_s,
     resume_command,
     resume_run,
     run_standing,
@@ -183,6 +184,8 @@ def status(
     typer.echo(f"run {found.run_id}: " + (f"under way ({driver})" if driver else "nobody drives it"))
     _print_standings(standings)
     missing = sum(standing.missing for standing in standings)
+    if missing:
+        typer.echo(f"{missing} trials are missing, about {duration(remaining_s(found))}")
     if missing and not driver:
         typer.echo(f"go on with: {resume_command(workplace, found)}")
     if missing:
@@ -246,6 +249,37 @@ def doctor(
     workplace.tell(f"hosts looked at: {looked_at}, to mend: {len(bad)}")
     if bad:
         raise typer.Exit(FAILED)
+
+
+@app.command()
+def probe(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="a unix socket's path, or host:port")],
+    *,
+    host: Annotated[
+        str | None, typer.Option("--host", help="look from this inventory host; by default from here")
+    ] = None,
+    inventory: Inventory = DEFAULT_INVENTORY,
+    url: Annotated[str, typer.Option("--url", help="path to ask for")] = "/",
+    query: Annotated[str, typer.Option("--query", help="query string to send")] = "",
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--param", metavar="NAME=VALUE", help="a CGI variable, such as SCRIPT_FILENAME for PHP"),
+    ] = None,
+    timeout: Annotated[float, typer.Option("--timeout", help="seconds to wait for an answer")] = 3.0,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False,
+) -> None:
+    """Ask any FastCGI responder what it can do, and see whether it does."""
+    from controller.responder import ProbeOrder, probe_from, probe_from_here  # noqa: PLC0415
+
+    order = ProbeOrder(address, url, query, tuple(param or ()), timeout, as_json)
+    if host is None:
+        raise typer.Exit(probe_from_here(order))
+    hosts = read_hosts(inventory, host, PROJECT)
+    if len(hosts) != 1:
+        raise InputError(
+            f"--host {host}: is {len(hosts)} hosts; name one of {', '.join(h.name for h in hosts)}"
+        )
+    raise typer.Exit(probe_from(hosts[0], order, typer.echo))
 
 
 def main() -> int:
