@@ -23,6 +23,7 @@ from controller.fingerprint import Change, changes
 from controller.inventory import Host, read_hosts
 from controller.journal import Journal, attempts, current_epoch, read_journal, utc_now
 from controller.load_hosts import find_load_hosts, load_site
+from controller.machines import joined
 from controller.plan import HostPlan, PlannedHost, joined_machines, plan_host, trial_duration_s
 from controller.progress import duration, open_progress
 from controller.run_directory import PROJECT, RunDirectory, create_run, find_run
@@ -223,6 +224,14 @@ def resume_run(workplace: Workplace, name: str | None, new_epoch: bool) -> Outco
 def run_standing(run: RunDirectory) -> tuple[HostStanding, ...]:
     """Return how far a run is, under way or dead, without touching it."""
     return standings(run.schedule(), tuple(attempts(read_journal(run.journal_path).records)))
+
+
+def remaining_s(run: RunDirectory) -> float:
+    """Return about how many seconds the trials that are missing take."""
+    missing = missing_trials(run.schedule(), tuple(attempts(read_journal(run.journal_path).records)))
+    hosts = [run.facts(host) for host in run.document()["hosts"]]
+    groups = joined((host["machine"], host["load_from"]["machine"]) for host in hosts if "load_from" in host)
+    return expected_duration_s(run.experiment(), missing, groups)
 
 
 def resume_command(workplace: Workplace, run: RunDirectory) -> str:

@@ -116,3 +116,34 @@ def test_ctrl_c_ends_with_130_and_the_resume_command(fleet: Any, one_host: Any) 
     assert "what is measured is safe; go on with: " in errors
     assert "Traceback" not in errors
     assert sweep("resume", *where(fleet)).returncode == 0
+
+
+def test_status_tells_a_run_under_way_from_a_dead_one_and_what_it_would_take(
+    fleet: Any, one_host: Any
+) -> None:
+    one_host.behave(delay_s=0.5)
+    fleet.add("web2").behave(trials={"multiplexedx1": [{"fail": "not_ready"}]})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "controller", "run", str(fleet.experiment()), *where(fleet)],
+        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while len(one_host.trials_run()) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    under_way = sweep("status", *where(fleet))
+    refused = sweep("resume", *where(fleet))
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    dead = sweep("status", *where(fleet))
+    assert under_way.returncode == 1
+    assert f"under way (pid {process.pid} on " in under_way.stdout
+    assert "go on with" not in under_way.stdout
+    assert "trials are missing, about " in under_way.stdout
+    assert refused.returncode == 2
+    assert f"another controller drives this run (pid {process.pid} on " in refused.stderr
+    assert ": nobody drives it" in dead.stdout
+    assert "go on with: " in dead.stdout
+    web1, web2 = (line for line in dead.stdout.splitlines() if line.startswith("web"))
+    assert "/18 valid, " in web1
+    assert "not_ready" in web2
+    assert "last: web2." in dead.stdout
