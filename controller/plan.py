@@ -33,8 +33,8 @@ class PlannedHost:
     lighttpd, python : mapping of str to str
         Version of lighttpd, and name of the interpreter, that each level of the experiment stands for on this
         host; missing where it has none.
-    one_at_a_time : frozenset of str
-        Handlers that say they take one request at a time on a connection.
+    one_at_a_time, one_connection : frozenset of str
+        Handlers that say they take one request at a time on a connection, and one connection at a time.
     load_from, load_machine : str or None
         The host that makes the load in trials with placement `remote`, and its physical box.
     assumed : bool
@@ -47,6 +47,7 @@ class PlannedHost:
     lighttpd: Mapping[str, str]
     python: Mapping[str, str]
     one_at_a_time: frozenset[str] = frozenset()
+    one_connection: frozenset[str] = frozenset()
     load_from: str | None = None
     load_machine: str | None = None
     assumed: bool = False
@@ -187,19 +188,30 @@ def _impossible(host: PlannedHost, experiment: Experiment, levels: _Levels) -> s
 
 def _impossible_on_the_wire(host: PlannedHost, experiment: Experiment, levels: _Levels) -> str | None:
     regime, processes = levels.regime, levels.processes
-    connections, interleaved = regime.connections or 0, (regime.in_flight or 0) > 1
+    connections = regime.connections or 0
     if levels.placement == "remote":
         return "placement remote: handlers on their own sockets are reached on their own host only"
-    if interleaved and not regime.keep_conn:
+    if _interleaved(regime) and not regime.keep_conn:
         return "in_flight above 1 without keep_conn: a connection for each request carries one request"
     if regime.concurrency not in experiment.totals:
         wanted = " or ".join(map(str, experiment.totals))
         return f"connections x in_flight is not {wanted}: cells are compared at equal totals in flight"
-    if interleaved and levels.handler in host.one_at_a_time:
-        return f"in_flight above 1: {levels.handler} does not multiplex, as it says itself"
     if connections < processes or connections % processes:
         return "connections that cannot be shared evenly by the processes"
+    return _beyond_promise(host, levels)
+
+
+def _beyond_promise(host: PlannedHost, levels: _Levels) -> str | None:
+    regime, handler = levels.regime, levels.handler
+    if _interleaved(regime) and handler in host.one_at_a_time:
+        return f"in_flight above 1: {handler} does not multiplex, as it says itself"
+    if regime.keep_conn and handler in host.one_connection and regime.connections != levels.processes:
+        return f"kept connections: a process of {handler} takes one at a time, the others would wait for ever"
     return None
+
+
+def _interleaved(regime: Regime) -> bool:
+    return regime.in_flight is not None and regime.in_flight > 1
 
 
 def _reference(cell: Cell) -> Cell:

@@ -95,9 +95,18 @@ def test_the_wire_is_measured_at_equal_totals_in_every_regime_that_can_be() -> N
     assert {dropped.reason.partition(":")[0]: dropped.cells for dropped in planned.dropped} == {
         "connections x in_flight is not 8": 60,
         "in_flight above 1 without keep_conn": 48,
-        "in_flight above 1": 6,
-        "connections that cannot be shared evenly by the processes": 1,
+        "in_flight above 1": 5,
+        "connections that cannot be shared evenly by the processes": 2,
     }
+
+
+def test_kept_connections_are_no_more_than_a_handler_can_take() -> None:
+    serial = replace(host(), one_at_a_time=frozenset({"serial"}), one_connection=frozenset({"serial"}))
+    both = {"processes": [1, 2], "keep_conn": [False, True]}
+    wire = experiment(load={"tool": "fcgi"}, handler="serial", connections=2, **both)
+    planned = plan_host(wire, serial)
+    assert {(cell.processes, cell.keep_conn) for cell in planned.cells} == {(1, False), (2, False), (2, True)}
+    assert planned.dropped[0].reason.startswith("kept connections: a process of serial takes one")
 
 
 def test_without_a_total_every_one_on_the_wire_is_measured() -> None:
