@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
 import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from controller.ansible import run_playbook
 
@@ -70,3 +73,29 @@ def test_facts_stay_where_the_configuration_above_the_playbook_wants_them(tmp_pa
     assert run_playbook(playbook, tmp_path / "inventory.yml", "all", lambda event: None).hosts["here"].good
     (kept,) = (tmp_path / "cache").iterdir()
     assert "ansible_architecture" in kept.read_text()
+
+
+def test_secrets_of_the_inventory_reach_neither_events_nor_files_nor_reasons(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secrets = ["correct horse battery staple", "Tr0ub4dor&3"]
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(kept))
+    monkeypatch.setenv("ANSIBLE_VERBOSITY", "4")
+    (tmp_path / "try.yml").write_text(PLAYBOOK)
+    common = {"ansible_password": secrets[0], "ansible_become_password": secrets[1]}
+    local = {**common, "ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    dark = {**common, "ansible_host": "127.0.0.1", "ansible_port": 9}
+    (tmp_path / "inventory.yml").write_text(
+        json.dumps({"all": {"hosts": {"good": local, "full": local, "dark": dark}}})
+    )
+    said: list[str] = []
+    result = run_playbook(
+        tmp_path / "try.yml", tmp_path / "inventory.yml", "all", lambda event: said.append(json.dumps(event))
+    )
+    assert result.hosts["good"].good
+    assert len(said) > 5
+    written = [path.read_bytes().decode(errors="replace") for path in kept.rglob("*") if path.is_file()]
+    for secret in secrets:
+        assert not [text for text in [*said, *written, repr(result)] if secret in text]
