@@ -217,7 +217,8 @@ class Conversation:
         said = self._process.error_text().strip().splitlines()
         return self._failure(
             "internal",
-            f"the agent ended with {code} and no result: {said[-1] if said else 'it said nothing'}",
+            f"the agent {'was killed' if code < 0 else f'ended with {code}'} and gave no result:"
+            f" {said[-1] if said else 'it said nothing'}",
             {"agent-stderr.txt": "\n".join(said)},
         )
 

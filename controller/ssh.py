@@ -254,11 +254,18 @@ class SshProcess:
             self._channel.shutdown_write()
 
     def exit_code(self, timeout_s: float) -> int | None:
-        """Return its exit code; None if it still runs, or went away with the connection."""
+        """Return its exit code, -1 if a signal ended it; None if it still runs, or the connection broke."""
         if not self._channel.status_event.wait(timeout_s):
             return None
         code = self._channel.exit_status
-        return None if code == -1 else code
+        return None if code == -1 and self._is_cut_off() else code
+
+    def _is_cut_off(self) -> bool:
+        """Whether the connection went with the channel; paramiko closes the channel a moment earlier."""
+        deadline = time.monotonic() + 1.0
+        while (transport := self._channel.get_transport()).is_active() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return not transport.is_active()
 
     def error_text(self) -> str:
         """Return what it wrote to standard error so far."""

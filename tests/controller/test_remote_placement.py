@@ -148,7 +148,7 @@ def test_both_agents_take_part_and_one_record_holds_both_sides(pair: Any) -> Non
 @pytest.mark.parametrize(
     ("step", "kind", "reason"),
     [
-        ("die", "internal", "load host loader: the agent ended with 3 and no result"),
+        ("die", "internal", "load host loader: the agent ended with 3 and gave no result"),
         ({"fail": "load_failed"}, "load_failed", "load host loader: as asked"),
         ({"fail": "not_provisioned"}, "not_provisioned", "load host loader: as asked"),
     ],

@@ -90,7 +90,7 @@ def test_attempts_are_bounded_and_the_rest_goes_on(fleet: Any, one_host: Any) ->
 @pytest.mark.parametrize(
     ("step", "kind", "words"),
     [
-        ("die", "internal", "ended with 3 and no result: Traceback: it died"),
+        ("die", "internal", "ended with 3 and gave no result: Traceback: it died"),
         ("garbage", "internal", "speaks another language"),
         ("old", "internal", "speaks another language"),
         ({"fail": "load_failed"}, "load_failed", "as asked"),

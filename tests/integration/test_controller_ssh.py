@@ -48,6 +48,14 @@ def test_a_command_runs_with_its_streams_apart_and_its_exit_code(hosts: dict[str
         assert run_for_line(transport, "nproc", 10)[0] == "1"  # over the same connection
 
 
+def test_a_command_that_is_killed_is_no_lost_host(hosts: dict[str, Host]) -> None:
+    transport = SshTransport(hosts["one"], SHORT)
+    with contextlib.closing(transport), contextlib.closing(transport.start("kill -KILL $$")) as process:
+        assert process.read_line(5) is None
+        assert process.exit_code(5) == -1
+        assert run_for_line(transport, "echo still there", 10)[0] == "still there"
+
+
 def test_the_end_of_standard_input_reaches_the_command(hosts: dict[str, Host]) -> None:
     transport = SshTransport(hosts["one"], SHORT)
     with contextlib.closing(transport), contextlib.closing(transport.start("cat; echo end")) as process:
