@@ -107,6 +107,8 @@ class Verdicts:
         that came mixed, answers that overtook others.
     highest_id, peak_ids : int
         Highest request id sent, and most requests open at once, on any one connection.
+    burst, burst_ids
+        The last data that were nothing but known answers, and the ids of these.
     """
 
     def __init__(self, expectation: Expectation) -> None:
@@ -127,6 +129,8 @@ class Verdicts:
         self._right_body_bytes = 0
         self._right_records = b""
         self.records_by_id: Dict[int, bytes] = {}
+        self.burst: Optional[bytes] = None
+        self.burst_ids: List[int] = []
 
     def fault(self, name: str, detail: str, count: int = 1) -> None:
         """Count a fault and keep the first few in words."""
@@ -158,6 +162,7 @@ class Verdicts:
         if records != self._right_records:
             self._right_records = records
             self.records_by_id.clear()
+            self.burst = None
 
     def records_for(self, request_id: int) -> Optional[bytes]:
         """Return the records of a right answer under this id, or None before there was one."""
@@ -210,6 +215,10 @@ class Conversation:
         if len(still_open) > self._verdicts.peak_ids:  # noqa: PLR1730 - mostly nothing is to be stored
             self._verdicts.peak_ids = len(still_open)
 
+    def awaits_burst(self) -> bool:
+        """Tell whether the last burst would answer all that is open, in the order of sending."""
+        return self.untouched and list(self.open) == self._verdicts.burst_ids
+
     def take(self, data: bytes) -> List[int]:
         """Take what has arrived; return the ids of the requests that it ended, right or wrong.
 
@@ -223,6 +232,7 @@ class Conversation:
         if self.untouched:
             at = self._take_equal(data, ended)
             if at == len(data):
+                self._verdicts.burst, self._verdicts.burst_ids = data, ended
                 return ended
         try:
             for kind, request_id, start, content_end, record_end in self._parser.feed(

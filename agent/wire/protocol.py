@@ -294,6 +294,8 @@ class PreparedRequests:
         self._pieces = {rid: [relabel(piece, rid) for piece in pieces] for rid in range(1, ids + 1)}
         self._whole = {rid: b"".join(mine) for rid, mine in self._pieces.items()}
         self._piece_count = len(pieces)
+        self._last_ids: List[int] = []
+        self._last = b""
 
     def bytes_for(self, ids: Sequence[int]) -> bytes:
         """Return what opens these requests, their records interleaved.
@@ -303,8 +305,11 @@ class PreparedRequests:
         """
         if len(ids) == 1:
             return self._whole[ids[0]]
-        pieces = self._pieces
-        return b"".join([pieces[rid][column] for column in range(self._piece_count) for rid in ids])
+        if ids != self._last_ids:
+            pieces = self._pieces
+            self._last = b"".join([pieces[rid][column] for column in range(self._piece_count) for rid in ids])
+            self._last_ids = list(ids)
+        return self._last
 
 
 def encode_get_values(names: Iterable[bytes]) -> bytes:
