@@ -7,8 +7,9 @@ import difflib
 import pkgutil
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import fcgi_handlers
 
@@ -27,10 +28,14 @@ class Catalogue:
         Names of the concurrency models.
     workloads : mapping of str to tuple of str
         Names of the workloads, each with the units of its parameters: `cpu` has `us`, `hello` has none.
+    promises : mapping of str to mapping
+        What each handler's module says of it, as far as it says so in literals (`multiplexes`,
+        `peak_in_process`).
     """
 
     handlers: tuple[str, ...]
     workloads: Mapping[str, tuple[str, ...]]
+    promises: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def workload_problem(self, written: str) -> str | None:
         """Return what is wrong with a workload as written and what to do about it, None if nothing."""
@@ -64,10 +69,11 @@ def load_catalogue(package: Path | None = None) -> Catalogue:
         Public names, sorted: the module `multiplexed_stock` is the handler `multiplexed-stock`.
     """
     root = package or Path(fcgi_handlers.__path__[0])
-    workloads = _modules(root / "workloads")
+    models, workloads = _modules(root / "models"), _modules(root / "workloads")
     return Catalogue(
-        handlers=tuple(_modules(root / "models")),
+        handlers=tuple(models),
         workloads={name: _parameters(path) for name, path in workloads.items()},
+        promises={name: _promises(path) for name, path in models.items()},
     )
 
 
@@ -84,12 +90,25 @@ def _modules(directory: Path) -> dict[str, Path]:
     return {name.replace("_", "-"): directory / f"{name}.py" for name in names}
 
 
-def _parameters(module: Path) -> tuple[str, ...]:
-    """Return the literal that a workload's module binds to PARAMETERS; nothing where it binds none."""
+def _bound(module: Path, name: str) -> ast.expr | None:
+    """Return the expression that a module binds to a name; None where it binds none."""
     for statement in ast.parse(module.read_text(encoding="utf-8")).body:
-        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "PARAMETERS":
-            return tuple(str(name) for name in ast.literal_eval(statement.value))
-    return ()
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == name:
+            return statement.value
+    return None
+
+
+def _parameters(module: Path) -> tuple[str, ...]:
+    value = _bound(module, "PARAMETERS")
+    return () if value is None else tuple(str(name) for name in ast.literal_eval(value))
+
+
+def _promises(module: Path) -> dict[str, Any]:
+    value = _bound(module, "MODEL")
+    keywords = value.keywords if isinstance(value, ast.Call) else []
+    return {
+        each.arg: each.value.value for each in keywords if each.arg and isinstance(each.value, ast.Constant)
+    }
 
 
 def _form(name: str, parameters: tuple[str, ...]) -> str:

@@ -331,7 +331,7 @@ def _remembered(
     factors = file.experiment.factors
     versions, pythons = ({level: level for level in levels} for levels in (factors.lighttpd, factors.python))
     return PlannedHost(
-        host.name, host.machine, pool, versions, pythons,
+        host.name, host.machine, pool, versions, pythons, load_catalogue().promises,
         load_from=host.load_from, load_machine=load_machine, assumed=True,
     )  # fmt: skip
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 from controller.catalogue import STATIC
 from controller.cells import Cell
@@ -33,8 +33,8 @@ class PlannedHost:
     lighttpd, python : mapping of str to str
         Version of lighttpd, and name of the interpreter, that each level of the experiment stands for on this
         host; missing where it has none.
-    one_at_a_time, one_connection : frozenset of str
-        Handlers that say they take one request at a time on a connection, and one connection at a time.
+    promises : mapping of str to mapping
+        What each handler says of itself (`multiplexes`, `peak_in_process`), as far as it is known.
     load_from, load_machine : str or None
         The host that makes the load in trials with placement `remote`, and its physical box.
     assumed : bool
@@ -46,8 +46,7 @@ class PlannedHost:
     pool: CpuPool
     lighttpd: Mapping[str, str]
     python: Mapping[str, str]
-    one_at_a_time: frozenset[str] = frozenset()
-    one_connection: frozenset[str] = frozenset()
+    promises: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     load_from: str | None = None
     load_machine: str | None = None
     assumed: bool = False
@@ -203,9 +202,12 @@ def _impossible_on_the_wire(host: PlannedHost, experiment: Experiment, levels: _
 
 def _beyond_promise(host: PlannedHost, levels: _Levels) -> str | None:
     regime, handler = levels.regime, levels.handler
-    if _interleaved(regime) and handler in host.one_at_a_time:
+    promised = host.promises.get(handler, {})
+    if promised.get("multiplexes") is not False:
+        return None
+    if _interleaved(regime):
         return f"in_flight above 1: {handler} does not multiplex, as it says itself"
-    if regime.keep_conn and handler in host.one_connection and regime.connections != levels.processes:
+    if regime.keep_conn and promised.get("peak_in_process") == 1 and regime.connections != levels.processes:
         return f"kept connections: a process of {handler} takes one at a time, the others would wait for ever"
     return None
 

@@ -113,16 +113,13 @@ def planned_host(experiment: Experiment, site: Site) -> PlannedHost:
     """Return what planning needs to know about a host whose facts are known."""
     builds = {level: site.facts.lighttpd_build(level) for level in experiment.factors.lighttpd}
     pythons = {level: site.facts.python(level) for level in experiment.factors.python}
-    handlers = {name: site.facts.handler(name) or {} for name in experiment.factors.handler}
-    alone = frozenset(name for name, promised in handlers.items() if promised.get("multiplexes") is False)
     return PlannedHost(
         name=site.host.name,
         machine=site.host.machine,
         pool=site.pool,
         lighttpd={level: build.version for level, build in builds.items() if build},
         python={level: str(python["name"]) for level, python in pythons.items() if python},
-        one_at_a_time=alone,
-        one_connection=frozenset(name for name in alone if handlers[name].get("peak_in_process") == 1),
+        promises={name: site.facts.handler(name) or {} for name in experiment.factors.handler},
         load_from=site.host.load_from,
         load_machine=site.load.host.machine if site.load else None,
     )

@@ -211,8 +211,14 @@ def test_the_catalogue_is_read_from_file_names_without_importing(tmp_path: Path)
         (tmp_path / folder).mkdir(exist_ok=True)
         (tmp_path / folder / f"{name}.py").write_text("raise SystemExit('imported')\n")
     (tmp_path / "workloads/cpu.py").write_text("PARAMETERS = ('us',)\nraise SystemExit('imported')\n")
+    (tmp_path / "models/pre_fork.py").write_text(
+        "raise SystemExit('imported')\n"
+        "MODEL = Model(summary='s', serve=serve, peak_in_process=1, multiplexes=False)\n"
+    )
     assert load_catalogue(tmp_path) == Catalogue(
-        handlers=("pre-fork",), workloads={"cpu": ("us",), "hello": ()}
+        handlers=("pre-fork",),
+        workloads={"cpu": ("us",), "hello": ()},
+        promises={"pre-fork": {"summary": "s", "peak_in_process": 1, "multiplexes": False}},
     )
 
 

@@ -35,7 +35,7 @@ def host(cores: int = 2, name: str = "h", machine: str = "m", pool: CpuPool | No
         pool or CpuPool(tuple(range(cores))),
         {"default": "1.4.79", "1.4.79": "1.4.79"},
         {"default": "system", "system": "system", "3.14t": "3.14t"},
-        one_at_a_time=frozenset({"threaded"}),
+        {"threaded": {"multiplexes": False, "peak_in_process": None}, "multiplexed": {"multiplexes": True}},
     )
 
 
@@ -101,7 +101,7 @@ def test_the_wire_is_measured_at_equal_totals_in_every_regime_that_can_be() -> N
 
 
 def test_kept_connections_are_no_more_than_a_handler_can_take() -> None:
-    serial = replace(host(), one_at_a_time=frozenset({"serial"}), one_connection=frozenset({"serial"}))
+    serial = replace(host(), promises={"serial": {"multiplexes": False, "peak_in_process": 1}})
     both = {"processes": [1, 2], "keep_conn": [False, True]}
     wire = experiment(load={"tool": "fcgi"}, handler="serial", connections=2, **both)
     planned = plan_host(wire, serial)
