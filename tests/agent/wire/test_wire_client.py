@@ -74,6 +74,60 @@ def test_interleaved_requests_use_as_many_ids_as_asked(responder: Callable[[Scri
     assert result.evidence.peak_in_flight == 5
 
 
+@pytest.mark.parametrize(
+    ("connections", "in_flight", "keep_conn"), [(2, 1, False), (2, 1, True), (2, 3, True), (1, 8, True)]
+)
+def test_every_request_is_accounted_for_when_all_answers_are_alike(
+    responder: Callable[[Script], str], connections: int, in_flight: int, keep_conn: bool
+) -> None:
+    served = [0, 0]
+
+    def count(connection: socket.socket, ids: list[int], number: int) -> bool:
+        with lock:
+            served[0] += len(ids)
+            served[1] = max(served[1], number + 1)
+        return serve_right(connection, ids, number) and keep_conn
+
+    lock = threading.Lock()
+    regime = {"connections": connections, "in_flight": in_flight, "keep_conn": keep_conn}
+    result = load(responder(count), count=None, duration_s=0.4, **regime)
+    seen = result.evidence
+    assert (result.failed, result.faults) == (0, {})
+    assert result.sent == result.complete + result.drained == served[0] == sum(seen.requests_per_address)
+    assert result.ok == result.complete > 50
+    assert result.body_bytes == result.ok * len(BODY)
+    assert seen.connections_opened == served[1] == (connections if keep_conn else result.sent)
+    assert seen.highest_id == seen.peak_ids_per_connection == in_flight
+    assert seen.peak_in_flight == connections * in_flight
+    assert seen.out_of_order_answers == seen.closed_by_responder == 0
+    mean_ms = result.latency_ms["mean"]
+    assert mean_ms is not None
+    assert result.complete / result.measured_s * mean_ms / 1e3 == pytest.approx(
+        connections * in_flight, rel=0.2
+    )
+
+
+def test_a_wrong_answer_among_equal_ones_is_found(responder: Callable[[Script], str]) -> None:
+    answered = iter(range(10_000_000))
+
+    def mostly_right(connection: socket.socket, ids: list[int], number: int) -> bool:
+        wrong = next(answered) == 20
+        connection.sendall(b"".join(right(rid, OTHER if wrong and rid == 2 else RESPONSE) for rid in ids))
+        return True
+
+    result = load(responder(mostly_right), in_flight=3, keep_conn=True, count=None, duration_s=0.3)
+    assert result.faults == {"bad_body": 1}
+    assert result.ok + 1 == result.complete or result.ok == result.complete
+
+
+def test_an_answer_that_comes_twice_is_found_at_the_end(responder: Callable[[Script], str]) -> None:
+    def stutter(connection: socket.socket, ids: list[int], number: int) -> bool:
+        return serve_right(connection, ids, number) and serve_right(connection, ids, number)
+
+    result = load(responder(stutter), keep_conn=True, count=None, duration_s=0.2)
+    assert result.failed > 0
+
+
 def test_answers_whose_records_are_mixed_and_overtake_are_right(responder: Callable[[Script], str]) -> None:
     def mix(connection: socket.socket, ids: list[int], number: int) -> bool:
         answers = [
