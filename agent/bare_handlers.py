@@ -95,9 +95,8 @@ class OnTheWire:
         self._request = request
         self._wire = wire
         self._lease = lease
-        self._sockets = [
-            Path(request.work_dir) / "sock" / f"handler-{number}" for number in range(request.processes)
-        ]
+        count = 1 if request.promise.shares_socket else request.processes
+        self._sockets = [Path(request.work_dir) / "sock" / f"handler-{number}" for number in range(count)]
         self._wire_load = WireLoad(
             addresses=tuple(map(str, self._sockets)),
             request=web_request(request.url_path),
@@ -112,6 +111,10 @@ class OnTheWire:
     def prepare(self, frame: Frame) -> None:
         """Write what the client is to find."""
         preparation.make_server_directories(frame.work_dir)
+        preparation.write_request_body(self._request, frame.environment)
+        body = preparation.request_body(frame.work_dir, self._request.load)
+        asked = web_request(self._request.url_path, body=body)
+        self._wire_load = dataclasses.replace(self._wire_load, request=asked)
         document = json.dumps(load_to_json(self._wire_load))
         self._order(frame).write_text(document, encoding="utf-8")
 

@@ -46,7 +46,9 @@ class LighttpdServer(Server):
         """
         request = self._request
         try:
-            answer = probe.http(request.address, request.port, request.url_path, request.load.keepalive)
+            answer = probe.http(
+                request.address, request.port, request.url_path, request.load.keepalive, self.request_body
+            )
             wrong = answer.differs_from(request.expected_bytes, request.expected_sha256)
         except (OSError, ValueError) as error:
             raise self.not_ready(f"lighttpd did not answer {request.url_path}: {error}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Union
 
-from agent import probe, snapshot
+from agent import preparation, probe, snapshot
 from agent.dialogue import LoadRequest, Report, Warm, await_order
 from agent.frame import Frame
 from agent.lease import Lease
@@ -58,6 +58,8 @@ class LoadRun:
             environment=frame.environment,
             lease=self._lease,
         )
+        with frame.step("prepare"):
+            preparation.write_request_body(request, frame.environment)
         with frame.step("ready"):
             self._require_answer(url)
         with frame.step("warmup"):
@@ -82,7 +84,8 @@ class LoadRun:
         """Raise TrialProblem unless the server answers with what is expected, seen from here."""
         request = self._request
         try:
-            answer = probe.http(request.address, request.port, request.url_path, request.load.keepalive)
+            body = preparation.request_body(self._frame.work_dir, request.load)
+            answer = probe.http(request.address, request.port, request.url_path, request.load.keepalive, body)
         except (OSError, ValueError) as error:
             raise TrialProblem(
                 "not_ready",

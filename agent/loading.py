@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from agent import process, snapshot
+from agent import preparation, process, snapshot
 from agent.lease import Lease
 from agent.load.report import LoadError, LoadReport, Order, Output, Tool, order
 from agent.process import Ended
@@ -108,7 +108,8 @@ class LocalLoad:
     ) -> Iterator[tuple[process.Process, Order, Callable[[Ended], Output]]]:
         """Run the load generator; it is killed if it still runs at the end of the block."""
         text, csv = self._work_dir / "load.txt", self._work_dir / "load.csv"
-        due = order(self._spec, self._url, duration_s, csv)
+        body = preparation.request_file(self._work_dir, self._spec)
+        due = order(self._spec, self._url, duration_s, csv, body)
         command = self._tool.command(due)
         text.unlink(missing_ok=True)
         with process.running(command, self._environment, text, self._cpus, signal.SIGKILL) as load:

@@ -59,7 +59,7 @@ class Measurement:
         stats_dir, lighttpd = self._server.stats_dir, self._server.front_pids
         self._pids_before = self._server.handler_pids()
         self._stats_before = handler_stats.read_with_usage(stats_dir, self._pids_before)
-        handlers_before = snapshot.group(self._pids_before, self._stats_before)
+        handlers_before = snapshot.group(self._server.handler_family(), self._stats_before)
         lighttpd_before = snapshot.group(lighttpd)
         system_before = snapshot.system()
 
@@ -69,7 +69,7 @@ class Measurement:
         lighttpd_after = snapshot.group(lighttpd)
         self._pids_after = self._server.handler_pids()
         self._stats_after = handler_stats.read_with_usage(stats_dir, self._pids_after)
-        handlers_after = snapshot.group(self._pids_after, self._stats_after)
+        handlers_after = snapshot.group(self._server.handler_family(), self._stats_after)
         self._counters = Counters(
             lighttpd=snapshot.group_between(lighttpd_before, lighttpd_after),
             handlers=snapshot.group_between(handlers_before, handlers_after),

@@ -8,14 +8,17 @@ import shutil
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Optional, Union
 
 from agent import cleaning, manifest, marked, procfs
+from agent.dialogue import LoadRequest
 from agent.problems import TrialProblem
-from agent.records import Orphan, TrialRequest
+from agent.records import LoadSpec, Orphan, TrialRequest
 
 _SOCKET_PATH_BYTES = 100
 _ROOM_BYTES = 4 * 1024 * 1024
 _BODY_TIMEOUT_S = 10.0
+_REQUEST_BODY = "request.body"
 
 
 def require_provisioned(prefix: str, work_dir: Path, programs: Mapping[str, str]) -> None:
@@ -60,15 +63,40 @@ def make_server_directories(work_dir: Path) -> None:
         directory.mkdir(mode=0o700)
 
 
+def request_file(work_dir: Path, load: LoadSpec) -> Optional[Path]:
+    """Return the file with the body of every request; None where they have none."""
+    return work_dir / _REQUEST_BODY if load.request_bytes else None
+
+
+def request_body(work_dir: Path, load: LoadSpec) -> bytes:
+    """Return the body of every request, which was written before."""
+    file = request_file(work_dir, load)
+    return b"" if file is None else file.read_bytes()
+
+
+def write_request_body(request: Union[TrialRequest, LoadRequest], environment: Mapping[str, str]) -> None:
+    """Write the body of every request, where they have one."""
+    file = request_file(Path(request.work_dir), request.load)
+    if file is not None:
+        file.write_bytes(_from_handlers(request, environment, "request"))
+        if file.stat().st_size != request.load.request_bytes:
+            raise TrialProblem(
+                "not_provisioned",
+                f"the handlers below {request.prefix} send {file.stat().st_size} bytes to {request.url_path},"
+                f" {request.load.request_bytes} were announced; provision this host",
+            )
+
+
 def write_server_files(request: TrialRequest, environment: Mapping[str, str]) -> None:
     """Write all that lighttpd is to find."""
     work_dir = Path(request.work_dir)
     make_server_directories(work_dir)
+    write_request_body(request, environment)
     (work_dir / "lighttpd.conf").write_text(request.lighttpd_conf, encoding="utf-8")
     if request.processes == 0:
         file = work_dir / "static" / request.url_path.lstrip("/")
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(_body(request, environment))
+        file.write_bytes(_from_handlers(request, environment, "body"))
 
 
 def require_free_port(address: str, port: int) -> None:
@@ -88,13 +116,15 @@ def require_free_port(address: str, port: int) -> None:
             raise TrialProblem("not_ready", reason) from error
 
 
-def _body(request: TrialRequest, environment: Mapping[str, str]) -> bytes:
-    """Ask the provisioned handlers for the body that lighttpd is to serve alone."""
+def _from_handlers(
+    request: Union[TrialRequest, LoadRequest], environment: Mapping[str, str], what: str
+) -> bytes:
+    """Ask the provisioned handlers for the `body` of a response of the workload, or of a `request`."""
     import subprocess  # noqa: PLC0415 - the other trials start sooner without it
 
     try:
         command, needed = manifest.handlers_command(
-            manifest.read(Path(request.prefix)) or {}, "body", request.url_path.strip("/")
+            manifest.read(Path(request.prefix)) or {}, what, request.url_path.strip("/")
         )
         return subprocess.run(
             command, env={**environment, **needed}, capture_output=True, timeout=_BODY_TIMEOUT_S, check=True

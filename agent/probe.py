@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import socket
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from agent.wire import protocol
 
 _TIMEOUT_S = 5.0
+_BEGINNING_BYTES = 8
 _CLOSE = b"Connection: close\r\n"
 
 
@@ -32,8 +34,10 @@ class Answer:
         return ""
 
 
-def http(address: str, port: int, url_path: str, keepalive: bool) -> Answer:
-    """Return the server's answer to one GET; sizes are those of a client that keeps its connection, or not.
+def http(address: str, port: int, url_path: str, keepalive: bool, body: bytes = b"") -> Answer:
+    """Return the server's answer to one GET, or to a POST of a body.
+
+    Sizes are those of a client that keeps its connection, or not.
 
     Raises
     ------
@@ -42,17 +46,21 @@ def http(address: str, port: int, url_path: str, keepalive: bool) -> Answer:
     ValueError
         What it says is not HTTP.
     """
-    request = f"GET {url_path} HTTP/1.1\r\nHost: {address}\r\n".encode() + _CLOSE + b"\r\n"
+    method, length = ("POST", f"Content-Length: {len(body)}\r\n") if body else ("GET", "")
+    request = f"{method} {url_path} HTTP/1.1\r\nHost: {address}\r\n{length}".encode() + _CLOSE + b"\r\n"
     with socket.create_connection((address, port), timeout=_TIMEOUT_S) as connection:
-        connection.sendall(request)
+        connection.sendall(request + body)
         head, body = _split(_read_all(connection))
     status = int(head.split(b" ", 2)[1])
     header_bytes = len(head) + 4 - (len(_CLOSE) if keepalive else 0)
     return Answer(status=status, body=body, header_bytes=header_bytes)
 
 
-def fastcgi(path: Path, url_path: str) -> Answer:
-    """Return a handler process's answer to one request on its own socket.
+def fastcgi(path: Path, url_path: str, body: bytes = b"", together: int = 1) -> tuple[Answer, ...]:
+    """Return the answers to requests on a socket of handlers, each on its own connection.
+
+    They begin together and are finished afterwards, so that a process which takes one at a time is held by
+    one while others are left to the next process.
 
     Raises
     ------
@@ -61,12 +69,23 @@ def fastcgi(path: Path, url_path: str) -> Answer:
     ValueError
         What it says is not FastCGI.
     """
-    request = protocol.PreparedRequests(protocol.web_request(url_path), ids=1, keep_conn=False)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(_TIMEOUT_S)
-        connection.connect(str(path))
-        connection.sendall(request.bytes_for([1]))
-        records = protocol.parse_records(_read_all(connection))
+    prepared = protocol.PreparedRequests(protocol.web_request(url_path, body=body), ids=1, keep_conn=False)
+    request = prepared.bytes_for([1])
+    with contextlib.ExitStack() as stack:
+        connections = []
+        for _ in range(together):
+            connection = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            connection.settimeout(_TIMEOUT_S)
+            connection.connect(str(path))
+            connection.sendall(request[:_BEGINNING_BYTES])
+            connections.append(connection)
+        for connection in connections:
+            connection.sendall(request[_BEGINNING_BYTES:])
+        return tuple(_cgi_answer(_read_all(connection)) for connection in connections)
+
+
+def _cgi_answer(said: bytes) -> Answer:
+    records = protocol.parse_records(said)
     output = b"".join(content for kind, _, content in records if kind == protocol.STDOUT)
     head, body = _split(output)
     return Answer(status=_cgi_status(head), body=body, header_bytes=len(head) + 4)

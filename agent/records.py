@@ -114,15 +114,22 @@ def _scalar(hint: Any, value: Any, place: str) -> Any:
 
 @dataclass(frozen=True)
 class Promise(Record):
-    """What a handler promises about itself; None means no bound."""
+    """What a handler promises about itself; None means no bound.
+
+    With `shares_socket` one process is started, which starts the others: all serve one socket.
+    """
 
     peak_in_process: Optional[int] = None
     multiplexes: bool = False
+    shares_socket: bool = False
 
 
 @dataclass(frozen=True)
 class LoadSpec(Record):
-    """How to load the server; `path` is the load generator on the host."""
+    """How to load the server; `path` is the load generator on the host.
+
+    With `request_bytes` each request is a POST with the workload's body, so long; else a GET.
+    """
 
     tool: str
     path: str
@@ -130,6 +137,7 @@ class LoadSpec(Record):
     warmup_s: float
     measure_s: float
     keepalive: bool
+    request_bytes: int = 0
 
 
 @dataclass(frozen=True)

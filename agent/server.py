@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent import handler_stats, marked, probe, procfs
+from agent import handler_stats, marked, preparation, probe, procfs
 from agent.lease import Lease
 from agent.problems import TrialProblem
 from agent.process import Process
@@ -75,6 +75,18 @@ class Server:
         """Return the handler processes that run now."""
         return frozenset(pid for pid in handler_stats.read(self.stats_dir) if procfs.is_running(pid))
 
+    def handler_family(self) -> frozenset[int]:
+        """Return the handler processes that run now, and those besides the web server that started them."""
+        handlers = self.handler_pids()
+        found = [procfs.stat(pid) for pid in handlers]
+        parents = {each.ppid for each in found if each is not None}
+        return handlers | (parents - {os.getpid(), *self.front_pids})
+
+    @property
+    def request_body(self) -> bytes:
+        """The body of every request."""
+        return preparation.request_body(self._work_dir, self._request.load)
+
     def await_ready(self) -> None:
         """Wait until every handler process answers, and the service as a whole, with the very bytes expected.
 
@@ -90,7 +102,7 @@ class Server:
             if time.monotonic() > until_s:
                 raise self.not_ready(self._progress())
             self._pause()
-        self._prove_each_handler()
+        self._prove_each_handler(until_s)
         self.prove_service()
 
     def await_idle(self, patience_s: float) -> None:
@@ -103,7 +115,7 @@ class Server:
 
     def stop(self) -> tuple[str, ...]:
         """Tell what was started to stop, and its handlers with it; return what had to be killed."""
-        handlers = self.handler_pids()
+        handlers = self.handler_family()
         for each in self._started:
             each.signal(signal.SIGTERM)
         marked.await_end({*(each.pid for each in self._started), *handlers}, _STOP_PATIENCE_S)
@@ -130,25 +142,35 @@ class Server:
     def _pause(self) -> None:
         self._lease.wait([each.end_fd for each in self._started], _POLL_S)
 
-    def _prove_each_handler(self) -> None:
-        request = self._request
+    def _prove_each_handler(self, until_s: float) -> None:
+        request, shares = self._request, self._request.promise.shares_socket
         if request.processes == 0:
             return
         sockets = sorted((self._work_dir / "sock").iterdir())
-        if len(sockets) != request.processes:
+        if len(sockets) != (1 if shares else request.processes):
             raise self.not_ready(f"{len(sockets)} handler sockets for {request.processes} processes")
         for path in sockets:
-            try:
-                wrong = probe.fastcgi(path, request.url_path).differs_from(
-                    request.expected_bytes, request.expected_sha256
-                )
-            except (OSError, ValueError) as error:
-                wrong = f"nothing: {error}"
-            if wrong:
-                raise self.not_ready(f"the handler behind {path.name} answered with {wrong}")
-        silent = [pid for pid, stats in handler_stats.read(self.stats_dir).items() if stats.done == 0]
-        if silent:
-            raise self.not_ready(f"handler process {silent[0]} has no socket of its own")
+            self._prove_socket(path, together=request.processes if shares else 1)
+        # where they share one, a process that has just begun may have been too late for its request
+        while shares and self._silent() and time.monotonic() < until_s:
+            self._prove_socket(sockets[0], together=request.processes)
+        if silent := self._silent():
+            raise self.not_ready(f"handler process {silent[0]} has no socket of its own, or takes no request")
+
+    def _prove_socket(self, path: Path, together: int) -> None:
+        request = self._request
+        try:
+            answers = probe.fastcgi(path, request.url_path, self.request_body, together)
+            found = [each.differs_from(request.expected_bytes, request.expected_sha256) for each in answers]
+        except (OSError, ValueError) as error:
+            found = [f"nothing: {error}"]
+        if wrong := next(filter(None, found), ""):
+            raise self.not_ready(f"the handler behind {path.name} answered with {wrong}")
+
+    def _silent(self) -> list[int]:
+        running = self.handler_pids()
+        found = handler_stats.read(self.stats_dir).items()
+        return [pid for pid, stats in found if stats.done == 0 and pid in running]
 
     def _tail(self, name: str) -> str:
         return tail(self._work_dir / name)

@@ -60,7 +60,7 @@ def system() -> SystemSnapshot:
 def group(pids: Iterable[int], stats: Optional[Mapping[int, HandlerStats]] = None) -> GroupSnapshot:
     """Return the counters of processes now; those that have ended count nothing.
 
-    Context switches come from `stats` where given: /proc forgets those of threads that have ended.
+    Context switches come from `stats` of those that have some: /proc forgets those of threads that ended.
     """
     user_s = sys_s = 0.0
     rss = threads = descriptors = processes = voluntary = involuntary = 0
@@ -76,10 +76,10 @@ def group(pids: Iterable[int], stats: Optional[Mapping[int, HandlerStats]] = Non
         descriptors += procfs.descriptors(pid)
         processes += 1
         waits.update(_run_queue_waits(pid))
-        if stats is None:
+        if stats is None or pid not in stats:
             one, other = procfs.parse_switches((procfs.PROC / str(pid) / "status").read_text())
             voluntary, involuntary = voluntary + one, involuntary + other
-        elif pid in stats:
+        else:
             voluntary += stats[pid].ctx_voluntary
             involuntary += stats[pid].ctx_involuntary
     return GroupSnapshot(

@@ -37,7 +37,7 @@ class LighttpdConf:
     handler : str
         A concurrency model, or `static`.
     processes : int
-        Handler processes.
+        Handler processes that lighttpd starts.
     command : str
         Command line that starts a handler; lighttpd splits it at spaces.
     environment : mapping of str to str

@@ -26,6 +26,8 @@ from controller.placement import CpuPool, share_cpus
 from controller.remote import Transport, agent_command
 
 READY_TIMEOUT_S = 10.0
+STARTUP_PATIENCE = 2.0
+"""How many times as long as they should take, by their own account, the processes may take to be ready."""
 START_AND_STOP_S = 15.0
 SLACK_S = 5.0
 """How long the controller waits for an agent that has reached its own deadline."""
@@ -171,10 +173,14 @@ def trial_request(run_id: str, trial: Trial, attempt: int, site: Site, load: Loa
     tool = (remote or site).facts.load_generator(cell.tool) or {}
     python = facts.python(cell.python) or {}
     share = share_cpus(site.pool, cell.cores, cell.placement)
+    # what a process spends before it serves, all processes at once on the cores they have
+    startup_s = float(workload.get("startup_s", 0.0)) * max(1, cell.processes / cell.cores)
+    ready_timeout_s = READY_TIMEOUT_S + STARTUP_PATIENCE * startup_s
     command = (str(python.get("path")), "-m", "fcgi_handlers", cell.handler, cell.workload)
     environment = {
         "PYTHONPATH": str((manifest.get("handlers") or {}).get("path")),
         "FCGI_SWEEP_STATS": f"{work_dir}/stats",
+        "FCGI_SWEEP_CHILDREN": str(cell.processes),
         "FCGI_SWEEP_PREFIX": facts.prefix,
         "FCGI_SWEEP_TRIAL": trial.trial,
     }
@@ -185,7 +191,7 @@ def trial_request(run_id: str, trial: Trial, attempt: int, site: Site, load: Loa
         port=site.host.listen_port,
         modules_dir=build.modules if build else "",
         handler=cell.handler,
-        processes=cell.processes,
+        processes=1 if handler.get("shares_socket") else cell.processes,
         command=" ".join(command),
         environment=environment,
         url_path=str(workload.get("url_path")),
@@ -207,7 +213,11 @@ def trial_request(run_id: str, trial: Trial, attempt: int, site: Site, load: Loa
         expected_sha256=str(workload.get("sha256")),
         handler=cell.handler,
         processes=cell.processes,
-        promise=Promise(handler.get("peak_in_process"), bool(handler.get("multiplexes"))),
+        promise=Promise(
+            handler.get("peak_in_process"),
+            bool(handler.get("multiplexes")),
+            bool(handler.get("shares_socket")),
+        ),
         load=LoadSpec(
             tool=cell.tool,
             path=str(tool.get("path")),
@@ -215,15 +225,16 @@ def trial_request(run_id: str, trial: Trial, attempt: int, site: Site, load: Loa
             warmup_s=load.warmup_s,
             measure_s=load.measure_s,
             keepalive=cell.keepalive,
+            request_bytes=int(workload.get("request_bytes", 0)),
         ),
         server_cpus=share.server,
         load_cpus=share.load or None,
         load_from=remote.host.name if remote else None,
         wire=wire,
-        ready_timeout_s=READY_TIMEOUT_S,
+        ready_timeout_s=ready_timeout_s,
         deadline_s=load.warmup_s
         + load.measure_s
-        + READY_TIMEOUT_S
+        + ready_timeout_s
         + START_AND_STOP_S
         + (LOAD_HOST_S if remote else 0.0),
     )

@@ -2,9 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+
+HANDLERS = Path(__file__).resolve().parents[1] / "fcgi_handlers"
+
+
+@pytest.fixture(scope="session")
+def handlers_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The handlers as provisioning leaves them on a host: with the C program where that can be compiled."""
+    home = tmp_path_factory.mktemp("handlers")
+    shutil.copytree(HANDLERS, home / HANDLERS.name, ignore=shutil.ignore_patterns("__pycache__"))
+    source = home / HANDLERS.name / "native" / "limit.c"
+    if shutil.which("cc"):
+        command = ["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", source.with_suffix(""), source, "-lfcgi"]
+        subprocess.run(command, capture_output=True, check=False)
+    return home
+
+
+@pytest.fixture(scope="session")
+def absent_models(handlers_home: Path) -> dict[str, str]:
+    """Models that cannot run on this machine, and why."""
+    command = [sys.executable, "-m", HANDLERS.name, "describe"]
+    described = subprocess.run(command, cwd=handlers_home, capture_output=True, check=True)
+    return {each["name"]: each["reason"] for each in json.loads(described.stdout)["absent"]}
 
 
 @pytest.hookimpl(trylast=True)

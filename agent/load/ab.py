@@ -12,7 +12,7 @@ import io
 import re
 from typing import Optional
 
-from agent.load.report import LoadError, LoadReport, Order, Output, last_line
+from agent.load.report import BODY_TYPE, LoadError, LoadReport, Order, Output, last_line
 from agent.records import LatencyMs
 
 # More than ab can do; it sets 32 bytes aside for each, so that no limit at all is not to be had.
@@ -34,7 +34,9 @@ def command(order: Order) -> list[str]:
     ]
     # A server that never answers ends the run with an error instead of holding it for the usual 30 s.
     words += ["-s", str(order.seconds), "-q", "-r", "-e", str(order.csv)]
-    return [*words, *(["-k"] if order.keepalive else []), order.url]
+    words += ["-k"] if order.keepalive else []
+    words += ["-p", str(order.body), "-T", BODY_TYPE] if order.body else []
+    return [*words, order.url]
 
 
 def parse(output: Output) -> LoadReport:

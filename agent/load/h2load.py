@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from agent.load.report import LoadError, LoadReport, Order, Output, last_line
+from agent.load.report import BODY_TYPE, LoadError, LoadReport, Order, Output, last_line
 from agent.records import LatencyMs
 
 _FINISHED = re.compile(r"^finished in ([0-9.]+)(us|ms|s|m|h)", re.MULTILINE)
@@ -33,6 +33,7 @@ def command(order: Order) -> list[str]:
     if not order.keepalive:
         raise LoadError("h2load always keeps its connections; use ab or wrk for keepalive: false")
     words = [order.path, "--h1", "-t", "1", "-c", str(order.concurrency), "-D", str(order.seconds)]
+    words += ["-d", str(order.body), "-H", f"content-type: {BODY_TYPE}"] if order.body else []
     return [*words, order.url]
 
 

@@ -14,13 +14,19 @@ from agent.records import LatencyMs, LoadSpec, Record
 _NOT_TOOLS = {"report"}
 
 
+BODY_TYPE = "application/octet-stream"
+
+
 class LoadError(ValueError):
     """A load generator that cannot do what is asked, or whose output cannot be understood."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """One run of a load generator; all of them count in whole seconds."""
+    """One run of a load generator; all of them count in whole seconds.
+
+    With `body`, a file, every request is a POST of its content, else a GET.
+    """
 
     path: str
     url: str
@@ -28,6 +34,7 @@ class Order:
     seconds: int
     keepalive: bool
     csv: Path
+    body: Optional[Path] = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +111,7 @@ def whole_seconds(duration_s: float) -> int:
     return max(1, math.ceil(duration_s))
 
 
-def order(spec: LoadSpec, url: str, duration_s: float, csv: Path) -> Order:
+def order(spec: LoadSpec, url: str, duration_s: float, csv: Path, body: Optional[Path]) -> Order:
     """Return the order for a part of a trial."""
     return Order(
         path=spec.path,
@@ -113,6 +120,7 @@ def order(spec: LoadSpec, url: str, duration_s: float, csv: Path) -> Order:
         seconds=whole_seconds(duration_s),
         keepalive=spec.keepalive,
         csv=csv,
+        body=body,
     )
 
 

@@ -7,9 +7,10 @@ not time how long a new connection takes.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Optional
 
-from agent.load.report import LoadError, LoadReport, Order, Output, last_line
+from agent.load.report import BODY_TYPE, LoadError, LoadReport, Order, Output, last_line
 from agent.records import LatencyMs
 
 _TOTAL = re.compile(r"(\d+) requests in ([0-9.]+)(us|ms|s|m|h), ([0-9.]+)(B|KB|MB|GB|TB) read")
@@ -24,7 +25,22 @@ _BYTES = {"B": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
 def command(order: Order) -> list[str]:
     """Return the argument list."""
     words = [order.path, "--latency", "-t", "1", "-c", str(order.concurrency), "-d", f"{order.seconds}s"]
-    return [*words, *([] if order.keepalive else ["-H", "Connection: close"]), order.url]
+    words += [] if order.keepalive else ["-H", "Connection: close"]
+    words += ["-s", str(_post_script(order.body))] if order.body else []
+    return [*words, order.url]
+
+
+def _post_script(body: Path) -> Path:
+    """Write, beside the body, the only way to have wrk send one."""
+    script = body.with_suffix(".lua")
+    script.write_text(
+        f'local file = assert(io.open("{body}", "rb"))\n'
+        'wrk.method, wrk.body = "POST", file:read("*a")\n'
+        f'wrk.headers["Content-Type"] = "{BODY_TYPE}"\n'
+        "file:close()\n",
+        encoding="utf-8",
+    )
+    return script
 
 
 def parse(output: Output) -> LoadReport:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -30,13 +28,12 @@ ONE_AT_A_TIME = [model for model in SOUND if registry.load_model(model).peak_in_
 HELLO = registry.load_workload("hello").body
 CHILDREN = 2
 TIMEOUT_S = 10.0
-PACKAGE = Path(registry.__file__).parent
 
 
 class Handler:
     """A handler process with a socket as lighttpd would give it one, or several that share it."""
 
-    def __init__(self, installed: Path, directory: Path, model: str, workload: str) -> None:
+    def __init__(self, home: Path, directory: Path, model: str, workload: str) -> None:
         self.address = str(directory / "s")
         self.stats_dir = directory / "stats"
         self.stats_dir.mkdir()
@@ -46,7 +43,7 @@ class Handler:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "fcgi_handlers", model, workload],
                 stdin=listener,
-                cwd=installed,
+                cwd=home,
                 env={
                     **os.environ,
                     "FCGI_SWEEP_STATS": str(self.stats_dir),
@@ -163,38 +160,14 @@ def directory() -> Iterator[Path]:
         yield Path(name)
 
 
-@pytest.fixture(scope="session")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package as provisioning leaves it on a host: with the C program where that can be compiled."""
-    home = tmp_path_factory.mktemp("handlers")
-    shutil.copytree(PACKAGE, home / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
-    source = home / PACKAGE.name / "native" / "limit.c"
-    if shutil.which("cc"):
-        subprocess.run(
-            ["cc", "-O2", "-o", source.with_suffix(""), source, "-lfcgi"], capture_output=True, check=False
-        )
-    return home
-
-
-@pytest.fixture(scope="session")
-def absent(installed: Path) -> dict[str, str]:
-    described = subprocess.run(
-        [sys.executable, "-m", "fcgi_handlers", "describe"],
-        cwd=installed,
-        capture_output=True,
-        check=True,
-    )
-    return {each["name"]: each["reason"] for each in json.loads(described.stdout)["absent"]}
-
-
 @pytest.fixture
-def start(directory: Path, installed: Path, absent: dict[str, str]) -> Iterator[object]:
+def start(directory: Path, handlers_home: Path, absent_models: dict[str, str]) -> Iterator[object]:
     handlers = []
 
     def begin(model: str, workload: str = "hello") -> Handler:
-        if model in absent:
-            pytest.skip(absent[model])
-        handlers.append(Handler(installed, directory, model, workload))
+        if model in absent_models:
+            pytest.skip(absent_models[model])
+        handlers.append(Handler(handlers_home, directory, model, workload))
         return handlers[-1]
 
     yield begin

@@ -23,7 +23,7 @@ import pytest
 from agent import handler_stats, marked
 from agent.records import Failure, event_from_json
 from fcgi_handlers import registry
-from lab import Lab, testing
+from lab import Lab, LabHost, testing
 
 PREFIX = "i"
 PROJECT = Path(__file__).resolve().parents[2]
@@ -70,23 +70,47 @@ def lab_inventory(lab_hosts: Lab) -> Path:
 
 @pytest.fixture(scope="session")
 def provisioned_lab(lab_hosts: Lab, lab_inventory: Path, tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    """`lab_hosts` after one run of the playbook, without a way out of the lab and without root."""
-    for host in lab_hosts.hosts.values():
+    """`lab_hosts` after the playbook, without a way out of the lab and without root.
+
+    One host builds; the others get a copy, which the playbook then finds to be what it would have built.
+    """
+    hosts = sorted(lab_hosts.hosts.values(), key=lambda host: -host.spec.cores)
+    for host in hosts:
         host.exec(["ip", "route", "delete", "default"])
+    facts = tmp_path_factory.mktemp("facts")
+    builder, *others = hosts
+    provision_lab(lab_inventory, [builder.name], facts)
+    for host in others:
+        copy_prefix(builder, host)
+    provision_lab(lab_inventory, [host.name for host in others], facts)
+    return lab_hosts
+
+
+def provision_lab(inventory: Path, hosts: list[str], facts: Path) -> None:
     playbook = Path(sys.executable).with_name("ansible-playbook")
-    arguments = ["-i", str(PROJECT / "inventory"), "-i", str(lab_inventory)]
-    arguments += ["--limit", ",".join(lab_hosts.hosts), "--extra-vars", "system_packages_become=false"]
+    arguments = ["-i", str(PROJECT / "inventory"), "-i", str(inventory)]
+    arguments += ["--limit", ",".join(hosts), "--extra-vars", "system_packages_become=false"]
     done = subprocess.run(
         [playbook, "provision.yml", *arguments],
         cwd=PROJECT,
-        env={**os.environ, "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(tmp_path_factory.mktemp("facts"))},
+        env={**os.environ, "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(facts)},
         capture_output=True,
         text=True,
         timeout=PROVISION_TIMEOUT_S,
         check=False,
     )
     assert done.returncode == 0, f"provisioning failed: {done.stdout[-4000:]}{done.stderr[-2000:]}"
-    return lab_hosts
+
+
+def copy_prefix(source: LabHost, target: LabHost) -> None:
+    """Copy what provisioning left on a host to another one of the same lab, which has none yet."""
+    homes = []
+    for host in (source, target):
+        first = host.first()
+        assert first is not None
+        homes.append(Path(f"/proc/{first.pid}/root/home/{host.access.user}"))
+    if not (homes[1] / ".fcgi-sweep").exists():
+        subprocess.run(["cp", "--archive", homes[0] / ".fcgi-sweep", homes[1]], check=True)
 
 
 @pytest.fixture(scope="session")
@@ -151,21 +175,26 @@ class Agent:
 
 
 class Host:
-    """A prefix of its own with the provisioned programs, and a free port."""
+    """A prefix of its own with the provisioned programs, this checkout's handlers, and a free port."""
 
-    def __init__(self, prefix: Path, archive: Path, provisioned: Path) -> None:
+    def __init__(self, prefix: Path, archive: Path, provisioned: Path, handlers_home: Path) -> None:
         self.prefix = prefix
         self.archive = archive
+        self.handlers_home = handlers_home
         self.manifest = json.loads((provisioned / "manifest.json").read_text())
-        shutil.copy(provisioned / "manifest.json", prefix)
+        self.manifest["handlers"]["path"] = str(handlers_home)
+        (prefix / "manifest.json").write_text(json.dumps(self.manifest))
         self.lighttpd = next(each["path"] for each in self.manifest["lighttpd"] if each["default"])
         self.python = next(each["path"] for each in self.manifest["python"] if each["default"])
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port: int = probe.getsockname()[1]
         self.agents: list[Agent] = []
 
-    def request(self, handler: str = "threaded", processes: int = 2, **changes: Any) -> dict[str, Any]:
-        workload = registry.load_workload("hello")
+    def request(
+        self, handler: str = "threaded", processes: int = 2, *, does: str = "hello", **changes: Any
+    ) -> dict[str, Any]:
+        workload = registry.load_workload(does)
+        shares_socket = handler != "static" and registry.load_model(handler).shares_socket
         work_dir = f"{self.prefix}/run/{secrets.token_hex(4)}"
         load = {
             "tool": "ab",
@@ -174,6 +203,7 @@ class Host:
             "warmup_s": 1.0,
             "measure_s": 1.0,
             "keepalive": False,
+            "request_bytes": len(workload.request_body),
         }
         load.update(changes.pop("load", {}))
         load["path"] = changes.pop("load_path", shutil.which(load["tool"]))
@@ -183,11 +213,12 @@ class Host:
             "port": self.port,
             "modules_dir": "",
             "handler": handler,
-            "processes": processes,
-            "command": f"{self.python} -m fcgi_handlers {handler} hello",
+            "processes": 1 if shares_socket else processes,
+            "command": f"{self.python} -m fcgi_handlers {handler} {does}",
             "environment": {
-                "PYTHONPATH": str(PROJECT),
+                "PYTHONPATH": str(self.handlers_home),
                 "FCGI_SWEEP_STATS": f"{work_dir}/stats",
+                "FCGI_SWEEP_CHILDREN": str(processes),
                 "FCGI_SWEEP_PREFIX": str(self.prefix),
                 "FCGI_SWEEP_TRIAL": "test",
             },
@@ -213,7 +244,7 @@ class Host:
             "expected_sha256": workload.sha256,
             "handler": handler,
             "processes": 0 if handler == "static" else processes,
-            "promise": {"peak_in_process": None},
+            "promise": {"peak_in_process": None, "shares_socket": shares_socket},
             "load": load,
         }
         request.update(changes)
@@ -279,11 +310,11 @@ class Host:
 
 
 @pytest.fixture
-def host(provisioned_prefix: Path, agent_archive: Path) -> Iterator[Host]:
+def host(provisioned_prefix: Path, agent_archive: Path, handlers_home: Path) -> Iterator[Host]:
     """A host where nothing may be left after the test."""
     # Not tmp_path: the paths of sockets must stay short.
     with tempfile.TemporaryDirectory(prefix="fs-") as directory:
-        host = Host(Path(directory), agent_archive, provisioned_prefix)
+        host = Host(Path(directory), agent_archive, provisioned_prefix, handlers_home)
         yield host
         for agent in host.agents:
             if agent.process.poll() is None:

@@ -27,7 +27,11 @@ LEAKY = {"multiplexed-stock"}
 
 
 @pytest.mark.parametrize("handler", [*registry.model_names(), "static"])
-def test_a_trial_of_each_handler_passes_its_gates_and_leaves_nothing(host: Any, handler: str) -> None:
+def test_a_trial_of_each_handler_passes_its_gates_and_leaves_nothing(
+    host: Any, handler: str, absent_models: dict[str, str]
+) -> None:
+    if handler in absent_models:
+        pytest.skip(absent_models[handler])
     agent = host.start(host.request(handler))
     started, result = agent.events()
     assert isinstance(started, Started) and started.orphans == ()
@@ -272,3 +276,33 @@ def test_server_and_load_stay_on_their_processors(host: Any) -> None:
     agent.events(10)
     assert len(placed) == 4  # lighttpd, two handlers, ab
     assert set(map(frozenset, placed.values())) == {frozenset({cpu})}
+
+
+@pytest.mark.parametrize(
+    ("tool", "keepalive"), [("ab", False), ("ab", True), ("wrk", False), ("h2load", True)]
+)
+def test_each_load_generator_uploads(host: Any, tool: str, keepalive: bool) -> None:
+    if shutil.which(tool) is None:
+        pytest.skip(f"{tool} is not installed")
+    load = {"tool": tool, "keepalive": keepalive}
+    result = host.trial(host.request(does="upload(100000)", load=load))
+    assert isinstance(result, Result), result
+    failed = {gate.name: gate.detail for gate in result.gates if not gate.passed and gate.name not in WEATHER}
+    assert failed == {}
+    assert result.requests.ok > 0
+
+
+def test_the_ceiling_of_uploads_is_a_file_that_is_posted_to(host: Any) -> None:
+    result = host.trial(host.request("static", does="upload(100000)"))
+    assert isinstance(result, Result), result
+    assert {gate.name for gate in result.gates if not gate.passed} <= WEATHER
+    assert result.requests.ok > 0
+
+
+def test_the_processes_of_a_preforking_server_are_counted_one_by_one(host: Any) -> None:
+    result = host.trial(host.request("prefork", 3, promise={"peak_in_process": 1, "shares_socket": True}))
+    assert isinstance(result, Result), result
+    assert {gate.name for gate in result.gates if not gate.passed} <= WEATHER
+    assert len(result.handlers) == 3
+    assert all(count.requests > 0 and count.peak_in_process == 1 for count in result.handlers)
+    assert result.counters.handlers.processes == 4  # their parent, which watches them, included
