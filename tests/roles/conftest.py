@@ -44,6 +44,39 @@ target_link_libraries(lighttpd ${CMAKE_INSTALL_RPATH}/libpcre2-8.so)
 """,
     "main.c": "int pcre2_match_8(void);\nint main(void) { return pcre2_match_8() - 8; }\n",
 }
+# Builds in a second: the system's Python, which there says another version and whether it has the lock.
+PYTHON = {
+    "configure": """#!/bin/sh
+gil=True
+for option; do
+    case $option in
+        --prefix=*) prefix=${option#--prefix=} ;;
+        --disable-gil) gil=False ;;
+    esac
+done
+printf 'prefix = %s\\ngil = %s\\n' "$prefix" "$gil" >Makefile
+cat Makefile.in >>Makefile
+""",
+    "Makefile.in": """
+all:
+install:
+\tmkdir -p $(prefix)/bin
+\t/usr/bin/python3 -m venv --without-pip $(prefix)/base
+\techo "import sys; sys._is_gil_enabled = lambda: $(gil);" \\
+\t    "import platform; platform.python_version = lambda: '9.9.3'" \\
+\t    >$(prefix)/fake.pth
+\tcp $(prefix)/fake.pth $(prefix)/base/lib/python3.*/site-packages/
+\tsed "s:@PREFIX@:$(prefix):" python3.in >$(prefix)/bin/python3
+\tchmod +x $(prefix)/bin/python3
+""",
+    "python3.in": """#!/bin/sh
+"@PREFIX@/base/bin/python" "$@" || exit
+if [ "$1 $2" = "-m venv" ]; then
+    for directory; do :; done
+    cp "@PREFIX@/fake.pth" "$directory"/lib/python3.*/site-packages/
+fi
+""",
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -143,6 +176,7 @@ def pack(directory: Path, name: str, files: dict[str, str]) -> dict[str, Any]:
     tree.mkdir()
     for file, content in files.items():
         (tree / file).write_text(content)
+        (tree / file).chmod(0o755)
     with tarfile.open(path, "w:xz") as archive:
         archive.add(tree, arcname=name)
     return {
@@ -181,6 +215,7 @@ def new_site(cache: Path, project: Path) -> Iterator[Site]:
             "pcre2-99.1": pack(upstream, "pcre2-99.1", PCRE),
             "lighttpd-9.9.1": pack(upstream, "lighttpd-9.9.1", lighttpd),
             "lighttpd-9.9.0": pack(upstream, "lighttpd-9.9.0", lighttpd),
+            "cpython-9.9.3": pack(upstream, "cpython-9.9.3", PYTHON),
         }
         shutil.rmtree(cache / "fcgi-sweep" / "archives", ignore_errors=True)
         yield Site(directory, cache, project, archives, broken)
@@ -197,7 +232,11 @@ def site(cache: Path, project: Path) -> Iterator[Site]:
 def fleet(cache: Path, project: Path) -> Iterator[tuple[Site, Outcome]]:
     """A fleet after one run: `good` was provisioned, `gone` is off, `unknown` wants what nobody knows."""
     with new_site(cache, project) as made:
-        made.add("good", fcgi_sweep_lighttpd_versions=["9.9.1", "9.9.0"])
+        made.add(
+            "good",
+            fcgi_sweep_lighttpd_versions=["9.9.1", "9.9.0"],
+            fcgi_sweep_pythons=[{"version": "9.9.3"}, {"version": "9.9.3", "gil": False}],
+        )
         made.add("gone", ansible_connection="ssh", ansible_host="127.0.0.1", ansible_port=1)
         made.add("unknown", fcgi_sweep_lighttpd_versions=["1.4.1"])
         yield made, made.play("provision.yml")

@@ -55,6 +55,19 @@ def test_the_manifest_says_what_stands_there(fleet: Fleet) -> None:
     assert {handler["name"] for handler in said["handlers"]} >= {"threaded", "multiplexed"}
 
 
+def test_each_python_has_a_name_its_version_the_state_of_its_lock_and_flup(fleet: Fleet) -> None:
+    site, _ = fleet
+    system, *built = site.manifest("good")["python"]
+    assert (system["name"], system["gil"], system["default"]) == ("system", True, True)
+    assert [(each["name"], each["version"], each["gil"], each["default"]) for each in built] == [
+        ("cpython-9.9.3", "9.9.3", True, False),
+        ("cpython-9.9.3t", "9.9.3", False, False),
+    ]
+    for python in built:
+        said = subprocess.check_output([python["path"], "-c", "import flup; print(flup.__file__)"], text=True)
+        assert said.startswith(f"{site.directory}/good/{python['name']}/venv/")
+
+
 def test_a_second_run_changes_nothing(fleet: Fleet) -> None:
     site, _ = fleet
     assert site.play(PROVISION, "--limit=good").succeeded().count("good", "changed") == 0
@@ -76,10 +89,11 @@ def test_only_what_an_input_reaches_is_built_again(fleet: Fleet) -> None:
 
 
 def test_a_check_of_a_bare_host_says_what_it_would_do_and_does_nothing(site: Site) -> None:
-    prefix = site.add("web")
+    prefix = site.add("web", fcgi_sweep_pythons=[{"version": "9.9.3", "gil": False}])
     outcome = site.play(PROVISION, "--check").succeeded()
     assert "Would build pcre2-99.1" in outcome.text
     assert "Would build lighttpd-9.9.1" in outcome.text
+    assert "Would build cpython-9.9.3t" in outcome.text
     assert not prefix.exists()
 
 
@@ -121,13 +135,15 @@ def test_wrong_settings_are_refused_before_anything_is_done(site: Site) -> None:
     site.add("type", fcgi_sweep_lighttpd_versions={"version": 1})
     site.add("system", fcgi_sweep_prefix="/usr")
     site.add("long", fcgi_sweep_prefix="/tmp/" + "x" * 80)
+    site.add("lock", fcgi_sweep_pythons=[{"version": "3.12.1", "gil": False}])
     outcome = site.play(PROVISION)
     assert outcome.exit_code != 0
     assert "value of fcgi_sweep_pcre_flavour must be one of: pcre2, pcre1" in outcome.text
     assert "cannot be converted to a list" in outcome.text
     assert "fcgi_sweep_prefix is '/usr'. It has to be a directory of its own" in outcome.text
     assert "at most 60 characters" in outcome.text
-    assert [outcome.count(host, "changed") for host in site.hosts] == [0, 0, 0, 0]
+    assert [outcome.count(host, "changed") for host in site.hosts] == [0] * 5
+    assert "asks for 3.12.1 without the global interpreter lock" in outcome.text
 
 
 def test_teardown_leaves_the_file_system_as_it_was(site: Site) -> None:

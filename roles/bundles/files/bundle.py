@@ -56,7 +56,7 @@ def write(target: Path, package: str, files: dict[str, bytes], runnable: bool) -
 
 
 def main() -> int:
-    """Write the bundle of a package; print its path and fingerprint as JSON."""
+    """Write the bundle of a package; print its path, sum and fingerprint as JSON."""
     parser = argparse.ArgumentParser(description="Pack a Python package into one zip file.")
     parser.add_argument("package", type=Path, help="directory of the package")
     parser.add_argument("target", type=Path, help="file to write")
@@ -67,7 +67,8 @@ def main() -> int:
         print(f"{arguments.package}: no such package; provision from a complete checkout", file=sys.stderr)
         return 1
     write(arguments.target, arguments.package.name, files, arguments.runnable)
-    print(json.dumps({"path": str(arguments.target), "fingerprint": fingerprint(files)}))
+    sha256 = hashlib.sha256(arguments.target.read_bytes()).hexdigest()
+    print(json.dumps({"path": str(arguments.target), "sha256": sha256, "fingerprint": fingerprint(files)}))
     return 0
 
 

@@ -1,10 +1,12 @@
 """Describe what provisioning left below a prefix, as the manifest of the host.
 
 Reads ``{"prefix", "wanted", "python", "handlers_fingerprint", "agent_fingerprint"}`` on stdin,
-looks at what is really there and prints the manifest.
+looks at what is really there and writes ``manifest.json``. Prints ``written``, or ``unchanged`` when it stood
+there already.
 """
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +14,17 @@ import sys
 from pathlib import Path
 
 LOAD_GENERATORS = {"ab": ["-V"], "wrk": ["-v"], "h2load": ["--version"]}
+
+# An extension that knows nothing of life without the global lock switches it on again: all that a handler may
+# import is there when the interpreter is asked.
+ASK_PYTHON = """
+import json, platform, sys
+from fcgi_handlers import registry
+for model in registry.model_names():
+    registry.load_model(model)
+gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+print(json.dumps([platform.python_version(), gil]))
+"""
 
 
 def said_by(argv):
@@ -43,11 +56,11 @@ def lighttpd_builds(prefix, wanted):
     )
 
 
-def python_environment(name, path, default):
-    """Return one interpreter of the handlers, with its version and whether it has the global lock."""
-    code = "import json, platform, sys; gil = getattr(sys, '_is_gil_enabled', lambda: True)();"
-    code += "print(json.dumps([platform.python_version(), gil]))"
-    version, gil = json.loads(subprocess.check_output([path, "-c", code]))
+def python_environment(handlers, name, path, default):
+    """Return one interpreter of the handlers: its version, and whether they run under the global lock."""
+    environment = {**os.environ, "PYTHONPATH": str(handlers)}
+    said = subprocess.check_output([path, "-c", ASK_PYTHON], env=environment)
+    version, gil = json.loads(said)
     return {"name": name, "path": path, "version": version, "gil": gil, "default": default}
 
 
@@ -63,19 +76,28 @@ def load_generators():
 
 
 def main():
-    """Print the manifest."""
+    """Write the manifest."""
     known = json.load(sys.stdin)
     prefix = Path(known["prefix"])
+    handlers = prefix / "handlers"
     manifest = {
         "schema": 1,
         "prefix": str(prefix),
         "lighttpd": lighttpd_builds(prefix, known["wanted"]),
-        "python": [python_environment(**entry) for entry in known["python"]],
-        "handlers": {"path": str(prefix / "handlers"), "fingerprint": known["handlers_fingerprint"]},
+        "python": [python_environment(handlers, **entry) for entry in known["python"]],
+        "handlers": {"path": str(handlers), "fingerprint": known["handlers_fingerprint"]},
         "agent": {"path": str(prefix / "agent.pyz"), "fingerprint": known["agent_fingerprint"]},
         "load_generators": load_generators(),
     }
-    print(json.dumps(manifest, indent=2, sort_keys=True))
+    text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
+    target = prefix / "manifest.json"
+    if target.exists() and target.read_text(encoding="utf-8") == text:
+        print("unchanged")
+        return
+    draft = prefix / ".manifest.json.new"
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(target)
+    print("written")
 
 
 if __name__ == "__main__":
