@@ -114,7 +114,7 @@ def test_a_real_trial_that_climbs_or_falls_is_marked(trial: dict[str, object]) -
 
 
 def test_real_trials_on_a_busy_machine_are_seldom_marked() -> None:
-    """Nothing was changed during these; the rule of a fixed 20 % marked two of five."""
+    """Nothing was changed during these; a fixed limit of 20 % marks a third of them."""
     trials = [steadiness.equal_windows(trial["windows"]) for trial in CAPTURED["noise"]]
     marked = sum(not is_steady(rates) for rates in trials)
     assert len(trials) >= 30
