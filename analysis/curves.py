@@ -89,8 +89,11 @@ class Curve:
 
     @property
     def swept(self) -> bool:
-        """Whether several process counts were measured: else there is no curve to judge or draw."""
-        return len(self.processes) > 1
+        """Whether there is a curve to judge and draw: several process counts behind a web server.
+
+        On the wire regimes are compared, not process counts.
+        """
+        return len(self.processes) > 1 and self.conditions["tool"] != WIRE_TOOL
 
     @property
     def n(self) -> IntArray:

@@ -130,6 +130,7 @@ def suspects(curves: Sequence[Curve], best: Sequence[BestSet]) -> list[Suspect]:
         and judged.leader is not None
         and judged.leader != curve.cores
         and curve.model != LIMIT
+        and curve.swept
     ]
 
 

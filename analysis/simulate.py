@@ -14,10 +14,18 @@ import numpy as np
 import typer
 
 from analysis.best_set import compare_with_best
-from analysis.comparison import GAIN, LOSS, NO_DIFFERENCE, best_against_best, ratios_at_counts
+from analysis.comparison import (
+    GAIN,
+    LOSS,
+    NO_DIFFERENCE,
+    best_against_best,
+    ratios_at_counts,
+    simultaneous_bounds,
+)
 from analysis.curves import FloatArray
 from analysis.drift import change_points
 from analysis.intervals import mean_interval, median_interval
+from analysis.startup import crossing_cost
 
 SEED = 20071123
 SWEEPS = 1000
@@ -167,6 +175,42 @@ def ratio_coverage(sweeps: int, blocks: int) -> int:
     return hits
 
 
+def simultaneous_coverage(sweeps: int, blocks: int) -> int:
+    """Count sweeps in which the bounds for all counts together hold the true ratio at every count."""
+    rng = _rng(f"simultaneous {blocks}")
+    hits = 0
+    for _ in range(sweeps):
+        first, second = pair(rng, blocks)
+        bounds = [simultaneous_bounds(column, COUNTS) for column in (first - second).T]
+        hits += all(each is not None and each[0] <= 0 <= each[1] for each in bounds)
+    return hits
+
+
+def crossing_coverage(sweeps: int, blocks: int) -> tuple[int, int]:
+    """Count named crossings, and those whose interval holds the true start-up cost."""
+    rng = _rng(f"crossing {blocks}")
+    costs = np.array([0.0, 0.2, 1.0, 3.0])
+    truth = np.interp(costs, [0.0, 0.5, 3.0], [-0.1, 0.0, 0.5])
+    true_cost = float(np.interp(0.0, truth, costs))
+    named = hits = 0
+    for _ in range(sweeps):
+        interval, _ = crossing_cost(costs, truth + rng.normal(0, NOISE * np.sqrt(2), (blocks, len(costs))))
+        if interval is not None and interval.low is not None and interval.high is not None:
+            named += 1
+            hits += interval.low <= true_cost <= interval.high
+    return named, hits
+
+
+def false_crossing(sweeps: int, blocks: int) -> int:
+    """Count sweeps in which a crossing is named although few and many serve alike at every cost."""
+    rng = _rng(f"no crossing {blocks}")
+    costs = np.array([0.0, 0.2, 1.0, 3.0])
+    return sum(
+        crossing_cost(costs, rng.normal(0, NOISE * np.sqrt(2), (blocks, len(costs))))[0] is not None
+        for _ in range(sweeps)
+    )
+
+
 def false_change(sweeps: int, sentinels: int) -> int:
     """Count steady sentinel series in which a change of level is claimed."""
     rng = _rng(f"change {sentinels}")
@@ -236,6 +280,14 @@ def all_rates(sweeps: int = SWEEPS) -> list[Rate]:
     for blocks in (10, 20):
         hits = ratio_coverage(4 * sweeps, blocks)
         rates.append(Rate("ratio interval covers", f"paired, {blocks} blocks", hits, 4 * sweeps, 0.93, 0.97))
+    for blocks in (10, 20):
+        hits = simultaneous_coverage(sweeps, blocks)
+        setting = f"identical handlers, {COUNTS} counts, {blocks} blocks"
+        rates.append(Rate("the bounds for all counts together cover", setting, hits, sweeps, 0.94, 1))
+    named, hits = crossing_coverage(4 * sweeps, 10)
+    rates.append(Rate("crossing interval covers", "true crossing, 10 blocks", hits, named, 0.93, 0.98))
+    hits = false_crossing(sweeps, 10)
+    rates.append(Rate("a crossing is named", "few and many serve alike, 10 blocks", hits, sweeps, 0, 0.05))
     for sentinels in (30, 60):
         hits = false_change(sweeps, sentinels)
         rates.append(

@@ -200,7 +200,7 @@ def crossings(starts: pd.DataFrame, windows: pd.DataFrame, indifference: float) 
     for (host, background), own in counted.groupby(["host", "background"], observed=True):
         for few, many in _pairs(own):
             ratios, matrix, costs = _few_over_many(own, few, many, indifference)
-            cost, reason = _crossing(costs, matrix)
+            cost, reason = crossing_cost(costs, matrix)
             found.append(
                 Crossing(
                     host=str(host),
@@ -271,15 +271,27 @@ def _few_over_many(
     )
 
 
-def _crossing(costs: FloatArray, matrix: FloatArray) -> tuple[Interval | None, str]:
-    """Return the cost at which few overtake many, or why none may be named."""
+def crossing_cost(costs: FloatArray, matrix: FloatArray) -> tuple[Interval | None, str]:
+    """Return the cost at which few overtake many, or why none may be named.
+
+    Parameters
+    ----------
+    costs : array
+        Start-up costs in seconds, ascending.
+    matrix : array, blocks x costs
+        Log ratio of the requests served, few over many.
+
+    Returns
+    -------
+    Interval or None, str
+        95 %, over blocks; between costs the mean log ratio is a straight line.
+    """
     whole = matrix[np.isfinite(matrix).all(axis=1)]
     n = len(whole)
     if reason := _unnamable(costs, whole):
         return None, reason
-    drawn = block_weights(n, CROSSING_RESAMPLES) @ whole / n
-    places = np.array([_only_upward_zero(costs, row) for row in drawn])
-    estimate = _only_upward_zero(costs, whole.mean(axis=0))
+    places = _only_upward_zeros(costs, block_weights(n, CROSSING_RESAMPLES) @ whole / n)
+    (estimate,) = _only_upward_zeros(costs, whole.mean(axis=0, keepdims=True))
     known = np.isfinite(places)
     tail = expanded_tail(n)
     if not np.isfinite(estimate) or known.mean() < 1 - tail:
@@ -311,15 +323,15 @@ def _shown_sign(values: FloatArray) -> int:
     return int(np.sign(values.mean())) if p is not None and p < ALPHA else 0
 
 
-def _only_upward_zero(costs: FloatArray, ratios: FloatArray) -> float:
-    """Return where a broken line goes from below 0 to above, NaN unless it does so just once."""
-    up = np.flatnonzero((ratios[:-1] < 0) & (ratios[1:] >= 0))
-    down = np.flatnonzero((ratios[:-1] >= 0) & (ratios[1:] < 0))
-    if len(up) != 1 or len(down):
-        return float("nan")
-    place = up[0]
-    share = -ratios[place] / (ratios[place + 1] - ratios[place])
-    return float(costs[place] + share * (costs[place + 1] - costs[place]))
+def _only_upward_zeros(costs: FloatArray, ratios: FloatArray) -> FloatArray:
+    """Return where each broken line goes from below 0 to above, NaN unless it does so just once."""
+    above = ratios >= 0
+    up, down = ~above[:, :-1] & above[:, 1:], above[:, :-1] & ~above[:, 1:]
+    rows, place = np.arange(len(ratios)), up.argmax(axis=1)
+    before, after = ratios[rows, place], ratios[rows, place + 1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        zeros = costs[place] - before / (after - before) * (costs[place + 1] - costs[place])
+    return np.where((up.sum(axis=1) == 1) & ~down.any(axis=1), zeros, np.nan)
 
 
 def study_crossing(found: Sequence[Crossing], host: str, background: str) -> Crossing | None:

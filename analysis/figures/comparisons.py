@@ -59,8 +59,10 @@ def ratio_figure(ratios: pd.DataFrame, indifference: float) -> Figure | None:
             axes.remove()
         references = ratios["reference"].unique()
         other = str(references[0]) if len(references) == 1 else "the other"
-        label_outer(grid, "processes", f"goodput over {other} (%)")
-        legend_below(figure, grid[0, 0], columns=3 if len(references) == 1 else 2)
+        label_outer(
+            grid, "processes\nbars: 95 % at a count; shaded: 95 % for all", f"goodput over {other} (%)"
+        )
+        legend_below(figure, grid[0, 0], columns=3)
     return figure
 
 
@@ -75,11 +77,11 @@ def _ratio_series(axes: Axes, own: pd.DataFrame) -> None:
         x = rows["processes"] + shift[name]
         axes.fill_between(
             x, rows["low_all_percent"], rows["high_all_percent"], color=look[name].colour, alpha=0.13,
-            linewidth=0, label=f"{name}, 95 % for all counts together",
+            linewidth=0,
         )  # fmt: skip
         axes.plot(
             x, rows["percent"], color=look[name].colour, marker=look[name].marker, markersize=5,
-            linestyle=look[name].dashes, linewidth=1.2, label=f"{name}, 95 % interval over blocks",
+            linestyle=look[name].dashes, linewidth=1.2, label=name,
         )  # fmt: skip
         errorbars(axes, x, rows["low_percent"], rows["high_percent"], mark=look[name])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,10 @@ RASTER_FROM = 2000
 """Above this many dots an SVG holds them as one picture, else it grows to megabytes."""
 STEPS_IN_GRID = 8, 6
 """At most so many steps of the axes of a small panel: more are hard to read, and drawing ticks is slow."""
+
+LETTER_INCHES = 0.066
+LEGEND_HANDLE_INCHES = 0.65
+"""How wide a letter and a legend's sign are, at most on average."""
 
 RC: Any = {
     **sns.axes_style("whitegrid"),
@@ -62,7 +67,7 @@ def _place(handler: str) -> int:
 
 def marks(names: Iterable[str]) -> dict[str, Mark]:
     """Return a mark for each name, the same in every figure of a report."""
-    listed = sorted(set(names), key=lambda name: (_place(name.partition(" ")[0]), name))
+    listed = sorted(set(names), key=lambda name: (_place(name.partition(" ")[0].rstrip(",")), name))
     return {name: Mark(_COLOURS[i % 7], _MARKERS[i % 7], _DASHES[i % 7]) for i, name in enumerate(listed)}
 
 
@@ -120,14 +125,22 @@ def spread(names: Iterable[str], width: float = 0.24) -> dict[str, float]:
 
 
 def legend_below(figure: Figure, axes: Axes, columns: int = 4) -> None:
-    """Put one legend under the panels, outside of the data."""
+    """Put one legend under the panels, in as many columns as its longest text lets fit."""
     handles, labels = axes.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
     if unique:
+        entry_inches = LEGEND_HANDLE_INCHES + LETTER_INCHES * max(map(len, unique))
+        fitting = max(1, int(figure.get_figwidth() / entry_inches))
         with mpl.rc_context(RC):
             figure.legend(
                 list(unique.values()),
                 list(unique),
                 loc="outside lower center",
-                ncols=min(columns, len(unique)),
+                ncols=min(columns, len(unique), fitting),
             )
+
+
+def wrapped(figure: Figure, text: str) -> str:
+    """Return a text under the panels in lines that fit the figure; lines that are there stay."""
+    letters = int(figure.get_figwidth() / LETTER_INCHES * 0.9)
+    return "\n".join(textwrap.fill(line, letters) for line in text.split("\n"))

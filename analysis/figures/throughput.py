@@ -25,6 +25,7 @@ from analysis.figures.style import (
     sheet,
     spread,
     whole_numbers,
+    wrapped,
 )
 from analysis.handlers import LIMIT
 
@@ -57,7 +58,8 @@ def host_figure(
         Every trial a dot, invalid ones hollow, median line, interval, marks at cores and concurrency;
         ceilings in grey, queueing bounds thin and dotted.
     """
-    figure, grid = sheet(width=8.4, height=5.4)
+    drawn_bounds = bounds is not None and not bounds.empty
+    figure, grid = sheet(width=8.4, height=6.2 if drawn_bounds else 5.4)
     axes = grid[0, 0]
     first = cells.iloc[0]
     limit = cells[(cells["model"] == LIMIT) & (cells["n"] > 0)]
@@ -77,7 +79,7 @@ def host_figure(
         axes.set_title(f"{first['label']}{setting}")
         notes = [_ceiling(axes, cells, trials, ceiling_rps), *_limit(axes, cells, trials, limit)]
         legend_below(figure, axes)
-        _note(axes, cells, "; ".join(notes))
+        axes.set_xlabel(wrapped(figure, _note(cells, "; ".join(notes))))
     return figure
 
 
@@ -175,13 +177,11 @@ def _ceiling(axes: Axes, cells: pd.DataFrame, trials: pd.DataFrame, ceiling_rps:
     return f"{text} (grey line)"
 
 
-def _note(axes: Axes, cells: pd.DataFrame, ceiling: str) -> None:
+def _note(cells: pd.DataFrame, ceiling: str) -> str:
     least, most = int(cells["n"].min()), int(cells["n"].max())
     n = f"n = {most}" if least == most else f"n = {least}-{most}"
     bars = "bars: 95 % interval of the median" if cells["low_rps"].notna().any() else "n below 6: no interval"
-    axes.set_xlabel(
-        f"processes\n{n} server starts a point; {bars}\nevery trial a dot, invalid ones hollow; {ceiling}"
-    )
+    return f"processes\n{n} server starts a point; {bars}\nevery trial a dot, invalid ones hollow; {ceiling}"
 
 
 def core_count(cores: int) -> str:

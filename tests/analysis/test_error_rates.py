@@ -61,3 +61,15 @@ def test_ratio_intervals_cover(blocks: int) -> None:
 @pytest.mark.parametrize("sentinels", [30, 60])
 def test_steady_sentinels_raise_no_alarm(sentinels: int) -> None:
     assert simulate.false_change(SWEEPS, sentinels) <= 0.05 * SWEEPS
+
+
+@pytest.mark.parametrize("blocks", [10, 20])
+def test_bounds_for_all_counts_together_cover(blocks: int) -> None:
+    assert simulate.simultaneous_coverage(SWEEPS, blocks) >= 0.94 * SWEEPS
+
+
+def test_the_interval_of_a_crossing_covers_and_none_is_named_where_there_is_none() -> None:
+    named, hits = simulate.crossing_coverage(SWEEPS, 10)
+    assert named >= 0.9 * SWEEPS
+    assert 0.93 <= hits / named <= 0.98
+    assert simulate.false_crossing(SWEEPS, 10) <= 0.05 * SWEEPS
