@@ -228,6 +228,8 @@ def littles_law(evidence: Evidence) -> Optional[Gate]:
     load = evidence.load
     if load.mean_ms is None or not load.times_whole_cycle or not load.measured_s:
         return None
+    if evidence.request.startup_cost_s is not None:
+        return None  # the law is one of a steady state
     rate = load.complete / load.measured_s
     low, high = (rate * each / 1e3 for each in load.mean_ms)
     distance = max(0.0, low - evidence.concurrency, evidence.concurrency - high) / evidence.concurrency

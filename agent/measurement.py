@@ -9,8 +9,9 @@ from agent import handler_stats, snapshot
 from agent.gates import Evidence
 from agent.handler_stats import HandlerStats
 from agent.loading import Loaded
-from agent.records import Counters, HandlerCount, TrialRequest
+from agent.records import Counters, HandlerCount, Startup, TrialRequest
 from agent.server import Server
+from agent.snapshot import GroupSnapshot, SystemSnapshot
 from agent.windows import Windows
 
 _IDLE_PATIENCE_S = 0.5
@@ -36,15 +37,15 @@ class Measurement:
     """
 
     def __init__(self, request: TrialRequest, server: Server, load: Load) -> None:
-        self._request = request
-        self._server = server
+        self.request = request
+        self.server = server
         self._load = load
-        self._windows = Windows(server.stats_dir if request.processes > 0 else None)
+        self.windows = Windows(server.stats_dir if request.processes > 0 else None)
 
     def warm_up(self) -> None:
         """Load the server, and wait until it has done with that."""
         self._load.warm_up()
-        self._server.await_idle(_IDLE_PATIENCE_S)
+        self.server.await_idle(_IDLE_PATIENCE_S)
 
     def measure(self) -> None:
         """Load the server between two looks at all counters.
@@ -56,25 +57,28 @@ class Measurement:
         TrialProblem
             The lease ended.
         """
-        stats_dir, lighttpd = self._server.stats_dir, self._server.front_pids
-        self._pids_before = self._server.handler_pids()
-        self._stats_before = handler_stats.read_with_usage(stats_dir, self._pids_before)
-        handlers_before = snapshot.group(self._server.handler_family(), self._stats_before)
-        lighttpd_before = snapshot.group(lighttpd)
+        server = self.server
+        self._pids_before = server.handler_pids()
+        self._stats_before = handler_stats.read_with_usage(server.stats_dir, self._pids_before)
+        handlers_before = snapshot.group(server.handler_family(), self._stats_before)
+        lighttpd_before = snapshot.group(server.front_pids)
         system_before = snapshot.system()
+        self.load_since(system_before, lighttpd_before, handlers_before)
 
-        self._loaded = self._load.measure(self._windows)
-
+    def load_since(self, system: SystemSnapshot, lighttpd: GroupSnapshot, handlers: GroupSnapshot) -> None:
+        """Load the server; all counters count from the snapshots."""
+        server = self.server
+        self._loaded = self._load.measure(self.windows)
         system_after = snapshot.system()
-        lighttpd_after = snapshot.group(lighttpd)
-        self._pids_after = self._server.handler_pids()
-        self._stats_after = handler_stats.read_with_usage(stats_dir, self._pids_after)
-        handlers_after = snapshot.group(self._server.handler_family(), self._stats_after)
+        lighttpd_after = snapshot.group(server.front_pids)
+        self._pids_after = server.handler_pids()
+        self._stats_after = handler_stats.read_with_usage(server.stats_dir, self._pids_after)
+        handlers_after = snapshot.group(server.handler_family(), self._stats_after)
         self._counters = Counters(
-            lighttpd=snapshot.group_between(lighttpd_before, lighttpd_after),
-            handlers=snapshot.group_between(handlers_before, handlers_after),
+            lighttpd=snapshot.group_between(lighttpd, lighttpd_after),
+            handlers=snapshot.group_between(handlers, handlers_after),
             load=self._loaded.counters,
-            system=snapshot.system_between(system_before, system_after),
+            system=snapshot.system_between(system, system_after),
         )
 
     @property
@@ -82,18 +86,22 @@ class Measurement:
         """What came of the measurement where the load was made."""
         return self._loaded
 
+    def startup(self) -> Optional[Startup]:
+        """Return how the server came to its rate, where that was measured."""
+        return None
+
     def evidence(self, complaints: tuple[str, ...], leftovers: tuple[str, ...]) -> Evidence:
         """Return all that is known about the measurement, given what showed when the server stopped."""
         return Evidence(
-            request=self._request,
+            request=self.request,
             load=self._loaded.report,
             asked_s=self._loaded.asked_s,
             counters=self._counters,
             handlers=handler_counts(self._stats_before, self._stats_after),
-            windows=self._windows.done,
+            windows=self.windows.done,
             pids_before=self._pids_before,
             pids_after=self._pids_after,
-            header_bytes=self._server.header_bytes,
+            header_bytes=self.server.header_bytes,
             complaints=complaints,
             leftovers=leftovers,
             load_host=self._loaded.host,

@@ -162,7 +162,9 @@ class TrialRequest(Record):
 
     With `load_from`, the name of another host, the load comes from there and the agent takes orders
     (`agent.dialogue`); `load.path` and `load_cpus` are then that host's. With `wire` there is no lighttpd:
-    the agent starts the handlers itself, and its own client drives them (`load.tool` is `fcgi`).
+    the agent starts the handlers itself, and its own client drives them (`load.tool` is `fcgi`). With
+    `startup_cost_s`, what a process spends before it serves, the start itself is measured, for
+    `load.measure_s`.
     """
 
     run_id: str
@@ -184,6 +186,7 @@ class TrialRequest(Record):
     load_cpus: Optional[tuple[int, ...]] = None
     load_from: Optional[str] = None
     wire: Optional[WireSpec] = None
+    startup_cost_s: Optional[float] = None
     ready_timeout_s: float = 10.0
     deadline_s: float = 60.0
     attempt: int = 1

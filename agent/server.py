@@ -87,6 +87,18 @@ class Server:
         """The body of every request."""
         return preparation.request_body(self._work_dir, self._request.load)
 
+    def await_front(self) -> None:
+        """Wait until requests are taken, whether or not a handler process is there to answer them.
+
+        Raises
+        ------
+        TrialProblem
+            `not_ready`.
+        """
+        until_s = time.monotonic() + self._request.ready_timeout_s
+        while self.missing():
+            self._wait_on(until_s)
+
     def await_ready(self) -> None:
         """Wait until every handler process answers, and the service as a whole, with the very bytes expected.
 
@@ -97,11 +109,7 @@ class Server:
         """
         until_s = time.monotonic() + self._request.ready_timeout_s
         while len(self.handler_pids()) < self._request.processes or self.missing():
-            if any(each.has_ended for each in self._started):
-                raise self.not_ready(f"{self.what} ended at once")
-            if time.monotonic() > until_s:
-                raise self.not_ready(self._progress())
-            self._pause()
+            self._wait_on(until_s)
         self._prove_each_handler(until_s)
         self.prove_service()
 
@@ -134,6 +142,13 @@ class Server:
         """Return the problem that the server does not do its part, with the last lines of its logs."""
         said = [line for line in self.complaints() if line.strip()]
         return TrialProblem("not_ready", f"{fact}; {'; '.join(said[-4:]) or 'its log says nothing'}"[:1000])
+
+    def _wait_on(self, until_s: float) -> None:
+        if any(each.has_ended for each in self._started):
+            raise self.not_ready(f"{self.what} ended at once")
+        if time.monotonic() > until_s:
+            raise self.not_ready(self._progress())
+        self._pause()
 
     def _progress(self) -> str:
         found = f"{len(self.handler_pids())} of {self._request.processes} handler processes ran"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from typing import Any, Callable, Protocol, Union
 
 from agent import gates
@@ -17,7 +18,12 @@ from agent.server import Server
 
 def perform(document: Any, lease: Lease, say: Callable[[Record], None]) -> Union[Result, Failure]:
     """Measure what a TrialRequest asks for."""
-    return Trial(TrialRequest.from_json(document), lease, say).run()
+    request = TrialRequest.from_json(document)
+    if request.startup_cost_s is None:
+        return Trial(request, lease, say).run()
+    from agent.start_trial import StartTrial  # noqa: PLC0415
+
+    return StartTrial(request, lease, say).run()
 
 
 class Arm(Protocol):
@@ -65,36 +71,43 @@ class Trial:
     """
 
     def __init__(self, request: TrialRequest, lease: Lease, say: Callable[[Record], None]) -> None:
-        self._request = request
-        self._arm = arm_of(request, lease, say)
-        self._frame = Frame(request, lease, say, self._arm.programs)
+        self.arm = arm_of(request, lease, say)
+        self.frame = Frame(request, lease, say, self.arm.programs)
+        self.request = request
 
     def run(self) -> Union[Result, Failure]:
         """Measure; return the Result, or the Failure that says why there is none.
 
         Either way nothing of the trial runs or lies about any more, and the lock is free.
         """
-        return self._frame.run(self._measured)
+        return self.frame.run(self._measured)
+
+    def under_load(self, stack: ExitStack, load: Load) -> Measurement:
+        """Start the server for the length of the stack, and load it."""
+        frame = self.frame
+        with frame.step("start"):
+            server = stack.enter_context(self.arm.serving(frame))
+        with frame.step("ready"):
+            server.await_ready()
+        measurement = Measurement(self.request, server, load)
+        with frame.step("warmup"):
+            measurement.warm_up()
+        with frame.step("measure"):
+            measurement.measure()
+        return measurement
 
     def _measured(self) -> Result:
-        arm, frame = self._arm, self._frame
+        arm, frame = self.arm, self.frame
         load = arm.load(frame)
         with frame.step("prepare"):
             arm.prepare(frame)
         with ExitStack() as stack:
-            with frame.step("start"):
-                server = stack.enter_context(arm.serving(frame))
-            with frame.step("ready"):
-                server.await_ready()
-            measurement = Measurement(self._request, server, load)
-            with frame.step("warmup"):
-                measurement.warm_up()
-            with frame.step("measure"):
-                measurement.measure()
+            measurement = self.under_load(stack, load)
             with frame.step("stop"):
-                leftovers = server.stop()
-            evidence = measurement.evidence(server.complaints(), leftovers)
-        return arm.judged(_result(evidence), measurement.loaded)
+                leftovers = measurement.server.stop()
+            evidence = measurement.evidence(measurement.server.complaints(), leftovers)
+        result = replace(_result(evidence), startup=measurement.startup())
+        return arm.judged(result, measurement.loaded)
 
 
 def _result(evidence: gates.Evidence) -> Result:

@@ -141,7 +141,8 @@ def joined_machines(plans: Iterable[HostPlan]) -> dict[str, str]:
 
 def trial_duration_s(experiment: Experiment) -> float:
     """Return the expected duration of one trial in seconds."""
-    return experiment.load.warmup_s + experiment.load.measure_s + OVERHEAD_S
+    warmup_s = 0.0 if experiment.measure == "startup" else experiment.load.warmup_s
+    return warmup_s + experiment.load.measure_s + OVERHEAD_S
 
 
 class _Levels(NamedTuple):
@@ -178,6 +179,8 @@ def _impossible(host: PlannedHost, experiment: Experiment, levels: _Levels) -> s
         return _impossible_on_the_wire(host, experiment, levels)
     if tool in KEEPS_CONNECTIONS and not levels.regime.keepalive:
         return f"keepalive false: {tool} always keeps its connections; use ab or wrk"
+    if levels.placement == "remote" and experiment.measure == "startup":
+        return "placement remote: a start is loaded from the host itself"
     if levels.placement == "remote" and host.load_from is None:
         return (
             "placement remote: the host has no load_from in the inventory; name the host that makes the load"

@@ -198,7 +198,10 @@ class Sweep:
     def _attempt(self, lane: _Lane, trial: Trial) -> Attempt:
         self._made[trial.trial] += 1
         number = self._made[trial.trial]
-        request = trial_request(self._run.run_id, trial, number, lane.site, self._experiment.load)
+        request = trial_request(
+            self._run.run_id, trial, number, lane.site, self._experiment.load,
+            starts=self._experiment.measure == "startup",
+        )  # fmt: skip
         self._progress.started(trial)
         load: LoadPart | None = None
         if request.load_from is not None and lane.site.load is not None and lane.load_transport is not None:

@@ -161,8 +161,13 @@ class Attempt:
         }
 
 
-def trial_request(run_id: str, trial: Trial, attempt: int, site: Site, load: Load) -> TrialRequest:
-    """Put together everything that the agent needs; the host must have what the cell names."""
+def trial_request(
+    run_id: str, trial: Trial, attempt: int, site: Site, load: Load, *, starts: bool = False
+) -> TrialRequest:
+    """Put together everything that the agent needs; the host must have what the cell names.
+
+    `starts` asks for how a server comes to its rate instead of the rate; the ceiling has none but the rate.
+    """
     cell, facts = trial.cell, site.facts
     remote = site.load if cell.placement == "remote" else None
     manifest = facts.manifest or {}
@@ -174,8 +179,10 @@ def trial_request(run_id: str, trial: Trial, attempt: int, site: Site, load: Loa
     python = facts.python(cell.python) or {}
     share = share_cpus(site.pool, cell.cores, cell.placement)
     # what a process spends before it serves, all processes at once on the cores they have
-    startup_s = float(workload.get("startup_s", 0.0)) * max(1, cell.processes / cell.cores)
-    ready_timeout_s = READY_TIMEOUT_S + STARTUP_PATIENCE * startup_s
+    cost_s = float(workload.get("startup_s", 0.0))
+    starts = starts and cell.handler != STATIC
+    warmup_s = 0.0 if starts else load.warmup_s
+    ready_timeout_s = READY_TIMEOUT_S + STARTUP_PATIENCE * cost_s * max(1, cell.processes / cell.cores)
     command = (str(python.get("path")), "-m", "fcgi_handlers", cell.handler, cell.workload)
     environment = {
         "PYTHONPATH": str((manifest.get("handlers") or {}).get("path")),
@@ -222,7 +229,7 @@ def trial_request(run_id: str, trial: Trial, attempt: int, site: Site, load: Loa
             tool=cell.tool,
             path=str(tool.get("path")),
             concurrency=cell.concurrency,
-            warmup_s=load.warmup_s,
+            warmup_s=warmup_s,
             measure_s=load.measure_s,
             keepalive=cell.keepalive,
             request_bytes=int(workload.get("request_bytes", 0)),
@@ -231,8 +238,9 @@ def trial_request(run_id: str, trial: Trial, attempt: int, site: Site, load: Loa
         load_cpus=share.load or None,
         load_from=remote.host.name if remote else None,
         wire=wire,
+        startup_cost_s=cost_s if starts else None,
         ready_timeout_s=ready_timeout_s,
-        deadline_s=load.warmup_s
+        deadline_s=warmup_s
         + load.measure_s
         + ready_timeout_s
         + START_AND_STOP_S

@@ -25,7 +25,7 @@ REQUEST: dict[str, Any] = {
     "expected_sha256": "51a2",
     "handler": "threaded",
     "processes": 2,
-    "promise": {"peak_in_process": None, "multiplexes": False},
+    "promise": {"peak_in_process": None, "multiplexes": False, "shares_socket": False},
     "load": {
         "tool": "ab",
         "path": "/usr/bin/ab",
@@ -33,11 +33,13 @@ REQUEST: dict[str, Any] = {
         "warmup_s": 2,
         "measure_s": 5.0,
         "keepalive": False,
+        "request_bytes": 0,
     },
     "server_cpus": [0, 1],
     "load_cpus": None,
     "load_from": None,
     "wire": None,
+    "startup_cost_s": None,
     "ready_timeout_s": 10.0,
     "deadline_s": 60.0,
 }

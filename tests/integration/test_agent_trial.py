@@ -306,3 +306,37 @@ def test_the_processes_of_a_preforking_server_are_counted_one_by_one(host: Any) 
     assert len(result.handlers) == 3
     assert all(count.requests > 0 and count.peak_in_process == 1 for count in result.handlers)
     assert result.counters.handlers.processes == 4  # their parent, which watches them, included
+
+
+@pytest.mark.parametrize(("handler", "processes"), [("threaded", 1), ("prefork", 2), ("serial", 2)])
+def test_a_start_is_measured_from_lighttpd_s_first_moment(host: Any, handler: str, processes: int) -> None:
+    request = host.request(
+        handler,
+        processes,
+        does="startup(300)",
+        load={"warmup_s": 0.0, "measure_s": 8.0},
+        startup_cost_s=0.3,
+        ready_timeout_s=20.0,
+    )
+    result = host.trial(request)
+    assert isinstance(result, Result), result
+    assert {gate.name for gate in result.gates if not gate.passed} <= WEATHER
+    start = result.startup
+    assert start is not None
+    assert 0.3 < start.first_answer_s < start.horizon_s == 8.0
+    assert start.full_rate_s is None or start.full_rate_s <= 6.0
+    before_s = start.first_answer_s - 0.1
+    assert sum(window.requests for window in start.windows if window.t_s < before_s) == 0
+    assert [window.t_s for window in start.windows] == sorted(window.t_s for window in start.windows)
+    served = sum(window.requests for window in start.windows)
+    assert 0 < served <= sum(count.requests for count in result.handlers)
+    assert len(result.handlers) == processes
+
+
+def test_a_start_without_an_answer_is_no_result(host: Any) -> None:
+    request = host.request(
+        "serial", 2, does="startup(5000)", load={"warmup_s": 0.0, "measure_s": 1.0}, startup_cost_s=5.0
+    )
+    failure = host.failure(request)
+    assert failure.kind in ("not_ready", "load_failed")
+    host.assert_clean()
