@@ -67,9 +67,9 @@ class LoadRun:
         self._say(Warm())
         await_order(self._lease, self._say, "go")
         with frame.step("measure"):
-            before = snapshot.system()
+            before = snapshot.system(request.load_cpus)
             loaded = load.measure(Windows(None))
-            system = snapshot.system_between(before, snapshot.system())
+            system = snapshot.system_between(before, snapshot.system(request.load_cpus))
         return Report(
             trial_id=request.trial_id,
             attempt=request.attempt,

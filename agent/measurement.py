@@ -62,14 +62,14 @@ class Measurement:
         self._stats_before = handler_stats.read_with_usage(server.stats_dir, self._pids_before)
         handlers_before = snapshot.group(server.handler_family(), self._stats_before)
         lighttpd_before = snapshot.group(server.front_pids)
-        system_before = snapshot.system()
+        system_before = snapshot.system(self.request.server_cpus)
         self.load_since(system_before, lighttpd_before, handlers_before)
 
     def load_since(self, system: SystemSnapshot, lighttpd: GroupSnapshot, handlers: GroupSnapshot) -> None:
         """Load the server; all counters count from the snapshots."""
         server = self.server
         self._loaded = self._load.measure(self.windows)
-        system_after = snapshot.system()
+        system_after = snapshot.system(self.request.server_cpus)
         lighttpd_after = snapshot.group(server.front_pids)
         self._pids_after = server.handler_pids()
         self._stats_after = handler_stats.read_with_usage(server.stats_dir, self._pids_after)

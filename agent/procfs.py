@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
@@ -70,11 +71,15 @@ def parse_run_queue_wait(text: str) -> float:
     return int(text.split()[1]) / 1e9
 
 
-def parse_cpu_time(text: str) -> CpuTime:
-    """Parse `/proc/stat`. Guest time is part of user time and is not counted twice."""
-    lines = text.splitlines()
-    user, nice, system, idle, iowait, irq, softirq, steal = (int(each) for each in lines[0].split()[1:9])
-    ctx = next(int(line.split()[1]) for line in lines if line.startswith("ctxt "))
+def parse_cpu_time(text: str, cpus: Collection[int]) -> CpuTime:
+    """Return from `/proc/stat` the time of some CPUs. Guest time is part of user time: not counted twice."""
+    rows = {words[0]: words[1:] for words in map(str.split, text.splitlines()) if words}
+    names = {f"cpu{cpu}" for cpu in cpus}
+    if names == {name for name in rows if name.startswith("cpu")} - {"cpu"}:
+        names = {"cpu"}  # exact, where the sum of rounded rows is not
+    of_each = [[int(each) for each in rows[name][:8]] for name in names]
+    user, nice, system, idle, iowait, irq, softirq, steal = map(sum, zip(*of_each))  # noqa: B905 - Python 3.9
+    ctx = int(rows["ctxt"][0])
     total = user + nice + system + idle + iowait + irq + softirq + steal
     return CpuTime(total=total, idle=idle + iowait, steal=steal, ctx=ctx)
 

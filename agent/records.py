@@ -253,8 +253,10 @@ class GroupCounters(Record):
 
 @dataclass(frozen=True)
 class SystemCounters(Record):
-    """What the whole host did during the measurement. Shares are of all its CPUs' time.
+    """What the whole host did during the measurement.
 
+    `idle_share` is of the time of the CPUs that the server had (on a load host: the load), `steal_share` of
+    the time of all CPUs that the host may use. A lab host has no business with the others of its machine.
     `clock_step_s` is how much further its wall clock went than time did.
     """
 

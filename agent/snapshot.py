@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Optional
 
@@ -31,25 +31,32 @@ class GroupSnapshot:
 
 @dataclass(frozen=True)
 class SystemSnapshot:
-    """What the whole host has done so far; `wall_s` is what its wall clock says at `at_s`."""
+    """What the host has done so far; `wall_s` is what its wall clock says at `at_s`.
+
+    `cpu` is the time of the server's CPUs, `cpu_host` of all that this host may use, the load's included.
+    """
 
     at_s: float
     wall_s: float
     cpu: procfs.CpuTime
+    cpu_host: procfs.CpuTime
     listen_drops: int
     listen_overflows: int
     passive_opens: int
     time_wait: int
 
 
-def system() -> SystemSnapshot:
-    """Return the host's counters now."""
+def system(cpus: Optional[Collection[int]] = None) -> SystemSnapshot:
+    """Return the host's counters now; `cpus` are the server's, None for all that this host may use."""
+    usable = os.sched_getaffinity(0)
+    stat = (procfs.PROC / "stat").read_text()
     extended = procfs.parse_table((procfs.PROC / "net/netstat").read_text(), "TcpExt")
     basic = procfs.parse_table((procfs.PROC / "net/snmp").read_text(), "Tcp")
     return SystemSnapshot(
         at_s=time.monotonic(),
         wall_s=time.time(),
-        cpu=procfs.parse_cpu_time((procfs.PROC / "stat").read_text()),
+        cpu=procfs.parse_cpu_time(stat, cpus or usable),
+        cpu_host=procfs.parse_cpu_time(stat, usable),
         listen_drops=extended["ListenDrops"],
         listen_overflows=extended["ListenOverflows"],
         passive_opens=basic["PassiveOpens"],
@@ -115,11 +122,12 @@ def group_between(before: GroupSnapshot, after: GroupSnapshot) -> GroupCounters:
 def system_between(before: SystemSnapshot, after: SystemSnapshot) -> SystemCounters:
     """Return what the host did between two moments."""
     ticks = max(1, after.cpu.total - before.cpu.total)
+    ticks_host = max(1, after.cpu_host.total - before.cpu_host.total)
     _, freq_mhz = procfs.parse_cpuinfo((procfs.PROC / "cpuinfo").read_text())
     return SystemCounters(
         window_s=round(after.at_s - before.at_s, 6),
         clock_step_s=round(after.wall_s - before.wall_s - (after.at_s - before.at_s), 6),
-        steal_share=(after.cpu.steal - before.cpu.steal) / ticks,
+        steal_share=(after.cpu_host.steal - before.cpu_host.steal) / ticks_host,
         idle_share=(after.cpu.idle - before.cpu.idle) / ticks,
         listen_drops=after.listen_drops - before.listen_drops,
         listen_overflows=after.listen_overflows - before.listen_overflows,

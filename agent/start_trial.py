@@ -27,7 +27,7 @@ class StartTrial(Trial):
     def under_load(self, stack: ExitStack, load: Load) -> Measurement:
         """Start the server for the length of the stack, and load it from its first moment on."""
         frame = self.frame
-        system_before, began_s = snapshot.system(), time.monotonic()
+        system_before, began_s = snapshot.system(self.request.server_cpus), time.monotonic()
         with frame.step("start"):
             server = stack.enter_context(self.arm.serving(frame))
             server.await_front()

@@ -121,11 +121,19 @@ def test_wrong_lengths_are_not_mistaken_for_other_errors() -> None:
 
 def test_time_that_the_hypervisor_took_is_in_the_kernels_own_words() -> None:
     before, after = (
-        procfs.parse_cpu_time((DATA / f"stat_steal_{when}.txt").read_text()) for when in ("before", "after")
+        procfs.parse_cpu_time((DATA / f"stat_steal_{when}.txt").read_text(), [0, 1])
+        for when in ("before", "after")
     )
     moments = (
         snapshot.SystemSnapshot(
-            at_s=at_s, wall_s=at_s, cpu=cpu, listen_drops=0, listen_overflows=0, passive_opens=0, time_wait=0
+            at_s=at_s,
+            wall_s=at_s,
+            cpu=cpu,
+            cpu_host=cpu,
+            listen_drops=0,
+            listen_overflows=0,
+            passive_opens=0,
+            time_wait=0,
         )
         for at_s, cpu in ((0.0, before), (1.0, after))
     )

@@ -14,6 +14,7 @@ STAT = (
 )
 PROC_STAT = """cpu  100 1 50 1000 20 3 4 22 7 0
 cpu0 50 1 25 500 10 1 2 11 0 0
+cpu1 50 0 25 500 10 2 2 11 7 0
 intr 1 2 3
 ctxt 123456
 btime 1
@@ -42,8 +43,13 @@ def test_a_stat_line_with_brackets_and_blanks_in_the_command() -> None:
 
 
 def test_cpu_time_does_not_count_guests_twice() -> None:
-    found = procfs.parse_cpu_time(PROC_STAT)
+    found = procfs.parse_cpu_time(PROC_STAT, {0, 1})
     assert found == procfs.CpuTime(total=1200, idle=1020, steal=22, ctx=123456)
+
+
+def test_cpu_time_is_that_of_the_cpus_asked_for() -> None:
+    found = procfs.parse_cpu_time(PROC_STAT, [1])
+    assert found == procfs.CpuTime(total=600, idle=510, steal=11, ctx=123456)
 
 
 def test_tables_and_sockets() -> None:
@@ -83,7 +89,7 @@ def test_the_real_kernel_is_understood() -> None:
     time.sleep(0.001)
     voluntary, _ = procfs.parse_switches((procfs.PROC / "self/status").read_text())
     assert voluntary > 0
-    assert procfs.parse_cpu_time((procfs.PROC / "stat").read_text()).total > 0
+    assert procfs.parse_cpu_time((procfs.PROC / "stat").read_text(), os.sched_getaffinity(0)).total > 0
     assert "ListenDrops" in procfs.parse_table((procfs.PROC / "net/netstat").read_text(), "TcpExt")
     assert "PassiveOpens" in procfs.parse_table((procfs.PROC / "net/snmp").read_text(), "Tcp")
     assert procfs.parse_time_wait((procfs.PROC / "net/sockstat").read_text()) >= 0
