@@ -71,7 +71,7 @@ def best_line(curve: Curve, best: BestSet, indifference: float) -> str:
     left_out = f"; not judged, too few valid trials: {list(best.left_out)}" if best.left_out else ""
     if best.reason is not None:
         return f"{where}: no best process count is named: {best.reason}{left_out}"
-    chosen = counts_text(best.best_set, [int(count) for count in best.processes])
+    chosen = counts_text(best.best_set, sorted([*map(int, best.processes), *best.left_out]))
     if len(best.best_set) == 1:
         text = f"{where}: {best.best_set[0]} processes are the best"
     else:
