@@ -69,6 +69,7 @@ def gather(prefix: Path, workloads: Sequence[str] = ()) -> Facts:
         disk_free_bytes=shutil.disk_usage(_existing(prefix)).free,
         uid=os.getuid(),
         lock=lock.holder(prefix / "run"),
+        absent_handlers=tuple(described.get("absent", ())),
     )
 
 

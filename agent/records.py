@@ -499,7 +499,10 @@ class AgentFacts(Record):
 
 @dataclass(frozen=True)
 class Facts(Record):
-    """What a host is. None where the host does not say, for example the governor of a virtual machine."""
+    """What a host is. None where the host does not say, for example the governor of a virtual machine.
+
+    `absent_handlers` have a name and the reason why they cannot run here.
+    """
 
     hostname: str
     os: str
@@ -528,4 +531,5 @@ class Facts(Record):
     disk_free_bytes: int
     uid: int
     lock: Optional[dict[str, Any]]
+    absent_handlers: tuple[dict[str, Any], ...] = ()
     schema: int = SCHEMA

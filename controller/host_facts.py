@@ -85,6 +85,11 @@ class HostFacts:
         """Return what the host knows about a handler."""
         return self._named("handlers", name)
 
+    @property
+    def absent_handlers(self) -> Mapping[str, str]:
+        """Handlers that cannot run on the host, and why."""
+        return {entry["name"]: entry["reason"] for entry in self.document.get("absent_handlers") or ()}
+
     def workload(self, name: str) -> Mapping[str, Any] | None:
         """Return what the host knows about a workload."""
         return self._named("workloads", name)

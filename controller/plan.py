@@ -35,6 +35,8 @@ class PlannedHost:
         host; missing where it has none.
     promises : mapping of str to mapping
         What each handler says of itself (`multiplexes`, `peak_in_process`), as far as it is known.
+    absent : mapping of str to str
+        Handlers that cannot run there, and why.
     load_from, load_machine : str or None
         The host that makes the load in trials with placement `remote`, and its physical box.
     assumed : bool
@@ -47,6 +49,7 @@ class PlannedHost:
     lighttpd: Mapping[str, str]
     python: Mapping[str, str]
     promises: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)
     load_from: str | None = None
     load_machine: str | None = None
     assumed: bool = False
@@ -104,7 +107,7 @@ def plan_host(experiment: Experiment, host: PlannedHost) -> HostPlan:
             what = f"python {levels.python} is not" if version else f"lighttpd {levels.lighttpd} is not built"
             _count(dropped, f"{what} there; provision it or leave the level out")
             continue
-        if reason := _impossible(host, experiment, levels):
+        if reason := host.absent.get(levels.handler) or _impossible(host, experiment, levels):
             _count(dropped, reason)
             continue
         try:

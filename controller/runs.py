@@ -120,6 +120,7 @@ def planned_host(experiment: Experiment, site: Site) -> PlannedHost:
         lighttpd={level: build.version for level, build in builds.items() if build},
         python={level: str(python["name"]) for level, python in pythons.items() if python},
         promises={name: site.facts.handler(name) or {} for name in experiment.factors.handler},
+        absent=site.facts.absent_handlers,
         load_from=site.host.load_from,
         load_machine=site.load.host.machine if site.load else None,
     )

@@ -278,3 +278,10 @@ def test_hosts_of_one_machine_take_their_time_one_after_the_other() -> None:
     trials = make_schedule(asked, [plan_host(asked, h) for h in hosts])
     alone = make_schedule(asked, [plan_host(asked, hosts[0])])
     assert expected_duration_s(asked, trials) == pytest.approx(2 * expected_duration_s(asked, alone))
+
+
+def test_a_handler_that_cannot_run_on_a_host_is_dropped_there_with_the_reason() -> None:
+    asked = experiment(handler=["threaded", "limit"], processes=[1, 2])
+    planned = plan_host(asked, replace(host(2), absent={"limit": "limit is not compiled here"}))
+    assert {cell.handler for cell in planned.cells} == {"threaded"}
+    assert [(each.reason, each.cells) for each in planned.dropped] == [("limit is not compiled here", 2)]
