@@ -14,6 +14,9 @@ from analysis.intervals import CONFIDENCE, resampled_means
 BLOCKS_FOR_BEST = 10
 """Below ten blocks no signed-rank comparison with 19 rivals can survive Holm (2 / 2**9 x 19 > 5 %)."""
 
+JUDGED_FROM = 0.8
+"""Share of the blocks in which a count needs a valid trial to be judged."""
+
 BEST_RESAMPLES = 4000
 
 
@@ -202,7 +205,7 @@ def best_set(processes: IntArray, matrix: FloatArray, indifference: float) -> Be
     """
     n = np.isfinite(matrix).sum(axis=0)
     blocks = int(np.isfinite(matrix).any(axis=1).sum())
-    needed = BLOCKS_FOR_BEST if blocks >= BLOCKS_FOR_BEST else max(2, (blocks + 1) // 2)
+    needed = max(2, int(np.ceil(JUDGED_FROM * blocks)))
     judged = n >= needed
     left_out = tuple(int(count) for count in processes[~judged])
     if judged.sum() < 2 or blocks < 2:

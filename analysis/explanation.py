@@ -68,7 +68,8 @@ def limits_table(trials: pd.DataFrame, ceilings: dict[str, float]) -> pd.DataFra
     Returns
     -------
     DataFrame
-        load_cores, lighttpd_cores, handlers_cores (CPU seconds a second), idle_share, ceiling_share and
+        load_cores, lighttpd_cores, handlers_cores (CPU seconds a second), idle_share (of the host),
+        busy_share (of the server's cores, by all that runs on them for the trial), ceiling_share and
         ``limit``, the words for what other than the handler limits the cell ("" when nothing does).
     """
     valid = trials[(trials["role"] == "cell") & (trials["status"] == "valid")]
@@ -78,12 +79,24 @@ def limits_table(trials: pd.DataFrame, ceilings: dict[str, float]) -> pd.DataFra
         lighttpd_cores=(valid["lighttpd_cpu_user_s"] + valid["lighttpd_cpu_sys_s"]) / window_s,
         handlers_cores=(valid["handlers_cpu_user_s"] + valid["handlers_cpu_sys_s"]) / window_s,
         idle_share=valid["system_idle_share"],
+        busy_share=_busy_cores(valid) / window_s / valid["cores"],
         ceiling_share=valid["goodput_rps"] / valid["host"].map(ceilings).astype(float),
     )
     keys = ["host", "setting", "handler", "processes"]
-    columns = ["cores", "load_cores", "lighttpd_cores", "handlers_cores", "idle_share", "ceiling_share"]
+    busy = ["cores", "load_cores", "lighttpd_cores", "handlers_cores"]
+    columns = [*busy, "idle_share", "busy_share", "ceiling_share"]
     table = shares.groupby(keys, observed=True)[columns].median().reset_index()
     return table.assign(limit=[_limit(row) for row in table.to_dict(orient="records")])
+
+
+def _busy_cores(valid: pd.DataFrame) -> pd.Series[float]:
+    """Return the CPU seconds of all that runs on the server's cores."""
+    groups = {
+        name: (valid[f"{name}_cpu_user_s"] + valid[f"{name}_cpu_sys_s"]).fillna(0)
+        for name in ("handlers", "lighttpd", "load")
+    }
+    shared = groups["load"].where(valid["placement"] == "shared", 0.0)
+    return groups["handlers"] + groups["lighttpd"] + shared
 
 
 def _limit(row: Mapping[Hashable, Any]) -> str:
@@ -94,8 +107,9 @@ def _limit(row: Mapping[Hashable, Any]) -> str:
         reasons.append(f"lighttpd busy {100 * row['lighttpd_cores']:.0f} % of a core")
     if row["ceiling_share"] > CEILING_LIMIT:
         reasons.append(f"{100 * row['ceiling_share']:.0f} % of the static ceiling")
-    if row["idle_share"] > IDLE_LIMIT:
-        idle = f"host idle {100 * row['idle_share']:.0f} %"
+    # the host may have cores that the server may not use: idle ones say nothing of a server that is busy
+    if row["idle_share"] > IDLE_LIMIT and row["busy_share"] < 1 - IDLE_LIMIT:
+        idle = f"its cores busy {100 * row['busy_share']:.0f} %"
         enough = row["processes"] >= row["cores"]
         reasons.append(f"{idle}, not saturated" if enough else f"{idle}, fewer processes than cores")
     return "; ".join(reasons)

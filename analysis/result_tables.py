@@ -46,17 +46,21 @@ def _cell_table(findings: Findings) -> Table:
         "best_set": ("in best set", ""),
         "recommended": ("recommended", ""),
     }
-    if not any(findings.settings):
-        del shown["setting"]
     return table_of(
         findings.cells,
         "cells",
         "Goodput by cell",
-        shown,
+        _without_setting(findings, shown),
         "Median over server starts with its exact binomial interval (none below 6). Relative: to threaded at"
         " processes = cores of the same block. Best set: multiple comparisons with the best, 95 %"
         " simultaneous.",
     )
+
+
+def _without_setting(findings: Findings, columns: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
+    """Return the columns of a table, the setting only where one varies."""
+    varies = (findings.trials["setting"] != "").any()
+    return {name: shown for name, shown in columns.items() if name != "setting" or varies}
 
 
 _PLACE = {"host": ("host", ""), "background": ("setting", ""), "handler": ("handler", "")}
@@ -189,7 +193,7 @@ def _bounds_table(findings: Findings) -> Table:
         "Requests/s. CPU demand as measured: handlers, lighttpd, and the load generator where it"
         " shares the cores."
     )
-    return table_of(findings.bounds, "bounds", "Queueing bounds", columns, note)
+    return table_of(findings.bounds, "bounds", "Queueing bounds", _without_setting(findings, columns), note)
 
 
 def _claims_table(findings: Findings) -> Table:
@@ -239,9 +243,9 @@ def _counters_table(findings: Findings) -> Table:
     columns = {name: (name, "") for name in ("host", "setting", "handler")}
     columns |= {"processes": ("processes", "d")}
     columns |= {name: (text, ",.2f") for name, text in COUNTERS.items()}
-    return table_of(
-        findings.counters, "counters", "What one request costs", columns, "Medians over server starts."
-    )
+    columns = _without_setting(findings, columns)
+    note = "Medians over server starts."
+    return table_of(findings.counters, "counters", "What one request costs", columns, note)
 
 
 def _limits_table(findings: Findings) -> Table:
@@ -253,10 +257,12 @@ def _limits_table(findings: Findings) -> Table:
         "handlers_cores": ("handlers (cores busy)", ".2f"),
         "lighttpd_cores": ("lighttpd (cores busy)", ".2f"),
         "load_cores": ("load generator (cores busy)", ".2f"),
+        "busy_share": ("server's cores busy (share)", ".2f"),
         "idle_share": ("host idle (share)", ".2f"),
         "ceiling_share": ("share of static ceiling", ".2f"),
         "limit": ("other limit", ""),
     }
+    columns = _without_setting(findings, columns)
     return table_of(findings.limits, "limits", "Who was busy", columns, "Medians over server starts.")
 
 
@@ -279,13 +285,11 @@ def _ratio_table(findings: Findings) -> Table:
         "verdict": ("verdict", ""),
         "blocks_needed": ("blocks needed", ".0f"),
     }
-    if not any(findings.settings):
-        del columns["setting"]
     return table_of(
         findings.ratios,
         "ratios",
         "Handler against handler by process count",
-        columns,
+        _without_setting(findings, columns),
         "Paired by block; geometric-mean ratio with a BCa interval over blocks; all counts: 95 % for"
         " all counts of a"
         " pair together (Bonferroni t); p of a paired t, Holm over the counts; two one-sided tests against"
