@@ -75,6 +75,10 @@ class PlaybookResult:
     output: str = ""
 
 
+# its words would stand among the JSON
+SILENT = {"ANSIBLE_VERBOSITY": "0", "ANSIBLE_DEBUG": "0"}
+
+
 def read_inventory_document(inventory: Path, pattern: str, playbook_dir: Path) -> dict[str, Any]:
     """Return what `ansible-inventory --list` says about the hosts of a pattern.
 
@@ -91,7 +95,7 @@ def read_inventory_document(inventory: Path, pattern: str, playbook_dir: Path) -
             cmdline_args=["-i", str(inventory.resolve()), "--playbook-dir", str(playbook_dir),
                           "--list", "--limit", pattern],
             private_data_dir=private,
-            envvars={**ENVIRONMENT, **_configuration(playbook_dir)},
+            envvars={**ENVIRONMENT, **_configuration(playbook_dir), **SILENT},
             fact_cache_type=OURS,
             quiet=True,
             runner_mode="subprocess",

@@ -60,6 +60,15 @@ def test_hosts_can_be_named_by_a_group_that_made_itself_from_their_facts(
     assert [host.name for host in read_hosts(inventory, "arch_aarch64:!cores_8", ROOT)] == ["web1"]
 
 
+def test_an_ansible_that_is_told_to_be_chatty_is_still_understood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANSIBLE_VERBOSITY", "4")
+    monkeypatch.setenv("ANSIBLE_DEBUG", "1")
+    (tmp_path / "hosts.yml").write_text("targets: {hosts: {web1: {}}}\n")
+    assert [host.name for host in read_hosts(tmp_path / "hosts.yml", "targets", tmp_path)] == ["web1"]
+
+
 def test_an_unusable_inventory_is_named(tmp_path: Path) -> None:
     with pytest.raises(InventoryError, match=r"nowhere: no such inventory; name one with --inventory"):
         read_hosts(tmp_path / "nowhere", "all", tmp_path)
