@@ -85,6 +85,7 @@ def describe_handlers(
         answer = subprocess.run(
             command,
             env={**os.environ, **environment},
+            cwd=manifest.handlers_directory(found),
             capture_output=True,
             timeout=_DESCRIBE_TIMEOUT_S,
             check=True,

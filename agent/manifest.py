@@ -19,6 +19,8 @@ def read(prefix: Path) -> Optional[dict[str, Any]]:
 def handlers_command(manifest: dict[str, Any], *arguments: str) -> tuple[list[str], dict[str, str]]:
     """Return the command line of the provisioned handlers and the environment it needs.
 
+    It is to be run in the directory of the handlers (`handlers_directory`): Python looks there first.
+
     Raises
     ------
     LookupError
@@ -26,3 +28,15 @@ def handlers_command(manifest: dict[str, Any], *arguments: str) -> tuple[list[st
     """
     defaults = [each["path"] for each in manifest["python"] if each.get("default")]
     return [defaults[0], "-m", "fcgi_handlers", *arguments], {"PYTHONPATH": manifest["handlers"]["path"]}
+
+
+def handlers_directory(manifest: dict[str, Any]) -> str:
+    """Return the directory that holds the handlers' package.
+
+    Raises
+    ------
+    LookupError
+        The manifest names no handlers.
+    """
+    path: str = manifest["handlers"]["path"]
+    return path

@@ -123,11 +123,15 @@ def _from_handlers(
     import subprocess  # noqa: PLC0415 - the other trials start sooner without it
 
     try:
-        command, needed = manifest.handlers_command(
-            manifest.read(Path(request.prefix)) or {}, what, request.url_path.strip("/")
-        )
+        found = manifest.read(Path(request.prefix)) or {}
+        command, needed = manifest.handlers_command(found, what, request.url_path.strip("/"))
         return subprocess.run(
-            command, env={**environment, **needed}, capture_output=True, timeout=_BODY_TIMEOUT_S, check=True
+            command,
+            env={**environment, **needed},
+            cwd=manifest.handlers_directory(found),
+            capture_output=True,
+            timeout=_BODY_TIMEOUT_S,
+            check=True,
         ).stdout
     except (LookupError, OSError, subprocess.SubprocessError) as error:
         reason = f"no handlers below {request.prefix} ({error}); provision this host"

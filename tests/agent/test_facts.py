@@ -34,6 +34,36 @@ def test_the_facts_of_this_host_survive_the_journey(provisioned: Path) -> None:
     assert found.orphans == 0
 
 
+def test_handlers_in_the_working_directory_are_not_those_of_the_host(
+    provisioned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere" / "fcgi_handlers").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "fcgi_handlers" / "__main__.py").write_text("raise SystemExit(3)\n")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert {"threaded", "multiplexed"} <= {handler["name"] for handler in facts.gather(provisioned).handlers}
+
+
+def test_models_that_cannot_run_here_are_told_with_the_reason(
+    tmp_path: Path, handlers_home: Path, absent_models: dict[str, str]
+) -> None:
+    (handlers_home / "fcgi_handlers" / "models" / "never.py").write_text(
+        "from fcgi_handlers.model import Model\n"
+        "MODEL = Model('never', lambda *_: None, 1, False, absence=lambda: 'it is Monday')\n"
+    )
+    document = {
+        "python": [{"path": sys.executable, "default": True}],
+        "handlers": {"path": str(handlers_home)},
+    }
+    (tmp_path / "manifest.json").write_text(json.dumps(document))
+    try:
+        found = facts.gather(tmp_path)
+    finally:
+        (handlers_home / "fcgi_handlers" / "models" / "never.py").unlink()
+    told = {each["name"]: each["reason"] for each in found.absent_handlers}
+    assert told == {**absent_models, "never": "it is Monday"}
+    assert not {handler["name"] for handler in found.handlers} & set(told)
+
+
 def test_a_bare_host_has_facts_too(tmp_path: Path) -> None:
     found = facts.gather(tmp_path / "nowhere")
     assert (found.manifest, found.handlers, found.workloads) == (None, (), ())
