@@ -30,6 +30,7 @@ from analysis.verdicts import (
 )
 from analysis.wire_verdicts import answer_line, cannot_lines, decomposition_line, regime_lines
 
+SEAM_CHARACTERS = 60
 SYNTHETIC = "SYNTHETIC RUN: these numbers were made up by a generator. Nothing here was measured."
 
 
@@ -64,7 +65,30 @@ def banners(findings: Findings) -> list[str]:
         )
     if run.meta.get("git", {}).get("dirty"):
         found.append("The run was started from a changed working copy: its commit does not say what was run.")
-    return found + _unlike_builds(findings)
+    return found + _seams(findings) + _unlike_builds(findings)
+
+
+def _seams(findings: Findings) -> list[str]:
+    """Return a banner for each epoch: what had changed when the run went on all the same."""
+    trials = findings.trials
+    found = []
+    for epoch in findings.run.epochs:
+        changes = "; ".join(
+            f"{change['what']}: {_brief(change['before'])} -> {_brief(change['after'])}"
+            for change in epoch["changes"]
+        )
+        after = int((trials["epoch"] >= epoch["epoch"]).sum())
+        found.append(
+            f"The run has a seam: it went on at {epoch['at']} (epoch {epoch['epoch']}) although this had"
+            f" changed: {changes}. {after} of {len(trials)} trials were measured after it; where cells lie on"
+            " both sides, the change is mixed with what is compared."
+        )
+    return found
+
+
+def _brief(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= SEAM_CHARACTERS else text[:12] + "…"
 
 
 def _unlike_builds(findings: Findings) -> list[str]:

@@ -238,7 +238,9 @@ def _run_order(findings: Findings) -> Illustration:
         f"{host}: {len(drift.change_orders)} changes of level in {drift.sentinels} sentinels."
         for host, drift in findings.drifts.items()
     )
-    columns = ["host", "order", "block", "role", "deviation_percent"]
+    if findings.run.epochs:
+        changes += f" {len(findings.run.epochs)} seams, where the run went on after a change."
+    columns = ["host", "order", "block", "role", "epoch", "deviation_percent"]
     return Illustration(
         "run-order",
         "Run order: every trial against its own cell's median",

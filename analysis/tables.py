@@ -147,7 +147,7 @@ def order_table(trials: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        host, order, block, role, status, deviation_percent.
+        host, order, block, role, epoch, status, deviation_percent.
     """
     keys = ["host", "role", "setting", "handler", "processes"]
     valid = trials[(trials["status"] == "valid") & (trials["goodput_rps"] > 0)].copy()
@@ -159,6 +159,7 @@ def order_table(trials: pd.DataFrame) -> pd.DataFrame:
         "order",
         "block",
         "role",
+        "epoch",
         "setting",
         "handler",
         "processes",

@@ -115,6 +115,8 @@ def _order_panel(axes: Axes, own: pd.DataFrame, drift: Drift | None) -> None:
         sentinels["order"], sentinels["deviation_percent"], "D-", color="#0072B2", markersize=4, linewidth=1,
         label="sentinels (same cell)", rasterized=raster,
     )  # fmt: skip
+    for begin in own.groupby("epoch")["order"].min().iloc[1:]:
+        axes.axvline(begin - 0.5, color="black", linewidth=1.5, label="seam (new epoch)")
     if drift is None:
         return
     for place in drift.change_orders:

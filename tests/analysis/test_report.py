@@ -12,6 +12,10 @@ from synthetic_runs import Recipe, write_run
 from typer.testing import CliRunner
 
 from analysis import report
+from analysis.dataset import read_run
+from analysis.figures.evidence import order_figure
+from analysis.findings import find
+from analysis.tables import order_table
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +126,33 @@ def test_a_damaged_journal_is_reported_with_a_banner(two_hosts: Path, tmp_path: 
         journal.write(b'{"schema":1,"kin')
     written = report.write_report(run)
     assert any("The journal is damaged: 1 line(s) could" in line for line in written.lines)
+
+
+def test_a_run_that_went_on_after_a_change_shows_its_seam(two_hosts: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(two_hosts, tmp_path / "run"))
+    records = [json.loads(line) for line in (run / "journal.jsonl").read_text().splitlines()]
+    for record in records:
+        record["epoch"] = 2 if record["block"] > 5 else 1
+    change = {"what": "hosts.lab-2core.kernel", "before": "6.1.0", "after": "6.2.0"}
+    seam = {
+        "schema": 1,
+        "kind": "epoch",
+        "epoch": 2,
+        "at": "2026-11-23T06:00:00Z",
+        "changes": [change],
+        "hosts": {},
+    }
+    records.append(seam)
+    (run / "journal.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    written = report.write_report(run)
+    page = written.index.read_text(encoding="utf-8")
+    assert "The run has a seam: it went on at 2026-11-23T06:00:00Z (epoch 2)" in page
+    assert "hosts.lab-2core.kernel: 6.1.0 -&gt; 6.2.0" in page
+    assert "1 seams, where the run went on after a change" in page
+    figure = order_figure(order_table(find(read_run(run)).trials), {})
+    assert figure is not None
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "seam (new epoch)" in labels
 
 
 def test_the_command_prints_the_verdicts_and_where_the_report_is(two_hosts: Path) -> None:
