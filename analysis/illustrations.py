@@ -239,7 +239,7 @@ def _run_order(findings: Findings) -> Illustration:
         for host, drift in findings.drifts.items()
     )
     if findings.run.epochs:
-        changes += f" {len(findings.run.epochs)} seams, where the run went on after a change."
+        changes += f" The run went on after changes: {len(findings.run.epochs)} times."
     columns = ["host", "order", "block", "role", "epoch", "deviation_percent"]
     return Illustration(
         "run-order",

@@ -21,6 +21,8 @@ from controller.inventory import Host
 
 POLL_S = 0.2
 ERROR_TEXT_BYTES = 64 * 1024
+CLOSE_PATIENCE_S = 5.0
+"""How long a command on this machine may go on after it lost its input."""
 
 
 class NoLineYet(Exception):
@@ -215,7 +217,7 @@ class LocalProcess:
     def close(self) -> None:
         """Let go of it; end it if it does not go by itself within some seconds of losing its input."""
         self.close_input()
-        if self.exit_code(5.0) is None:
+        if self.exit_code(CLOSE_PATIENCE_S) is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()

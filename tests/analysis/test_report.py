@@ -148,7 +148,7 @@ def test_a_run_that_went_on_after_a_change_shows_its_seam(two_hosts: Path, tmp_p
     page = written.index.read_text(encoding="utf-8")
     assert "The run has a seam: it went on at 2026-11-23T06:00:00Z (epoch 2)" in page
     assert "hosts.lab-2core.kernel: 6.1.0 -&gt; 6.2.0" in page
-    assert "1 seams, where the run went on after a change" in page
+    assert "The run went on after changes: 1 times." in page
     figure = order_figure(order_table(find(read_run(run)).trials), {})
     assert figure is not None
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
