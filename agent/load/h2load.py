@@ -56,7 +56,7 @@ def parse(output: Output) -> LoadReport:
         measured_s=float(finished.group(1)) * _MS[finished.group(2)] / 1e3,
         complete=done,
         failed=max(failed, errored) + timeout,  # h2load counts what is errored as failed, too
-        non_2xx=done - int(status.group(1)),
+        non_2xx=max(0, done - int(status.group(1))),  # it counts statuses of what was cut off, too
         write_errors=0,
         length_failures=0,
         body_bytes=int(data.group(2)),

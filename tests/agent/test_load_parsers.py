@@ -149,7 +149,7 @@ def test_h2load_non_2xx() -> None:
 
 @pytest.mark.parametrize("name", ["h2load_refused", "h2load_keepalive_off"])
 def test_h2load_without_answers_is_an_empty_report(name: str) -> None:
-    assert (parsed(name).complete, parsed(name).mean_ms) == (0, None)
+    assert (parsed(name).complete, parsed(name).non_2xx, parsed(name).mean_ms) == (0, 0, None)
 
 
 def test_h2load_refuses_a_connection_per_request() -> None:
