@@ -7,11 +7,14 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
+
 if TYPE_CHECKING:
     from conftest import Outcome, Site
 
     Fleet = tuple[Site, Outcome]
 
+PROJECT = Path(__file__).resolve().parents[2]
 PROVISION = "provision.yml"
 
 
@@ -52,7 +55,7 @@ def test_the_manifest_says_what_stands_there(fleet: Fleet) -> None:
     subprocess.run([manifest["python"][0]["path"], "-c", "import flup"], check=True)
     said = json.loads(subprocess.check_output([manifest["agent"]["path"], "facts"]))
     assert said["agent"]["fingerprint"] == manifest["agent"]["fingerprint"]
-    assert {handler["name"] for handler in said["handlers"]} >= {"threaded", "multiplexed"}
+    assert {handler["name"] for handler in said["handlers"]} >= {"threaded", "multiplexed", "limit"}
 
 
 def test_each_python_has_a_name_its_version_the_state_of_its_lock_and_flup(fleet: Fleet) -> None:
@@ -66,6 +69,20 @@ def test_each_python_has_a_name_its_version_the_state_of_its_lock_and_flup(fleet
     for python in built:
         said = subprocess.check_output([python["path"], "-c", "import flup; print(flup.__file__)"], text=True)
         assert said.startswith(f"{site.directory}/good/{python['name']}/venv/")
+
+
+def test_a_host_without_libfcgi_and_without_root_does_without_the_ceiling(site: Site) -> None:
+    tests = yaml.safe_load((PROJECT / "roles/system_packages/vars/main.yml").read_text())
+    without = {"system_packages_become": False}
+    without["system_packages_tests"] = {**tests["system_packages_tests"], "libfcgi": "false"}
+    prefix = site.add("good")
+    first = site.play(PROVISION, **without).succeeded()
+    assert "limit, the ceiling of the FastCGI path, is absent on this host" in first.text
+    assert "libfcgi-dev" in first.text
+    said = json.loads(subprocess.check_output([prefix / "agent.pyz", "facts"]))
+    assert "limit" not in {handler["name"] for handler in said["handlers"]}
+    assert [each["name"] for each in said["absent_handlers"]] == ["limit"]
+    assert site.play(PROVISION, **without).succeeded().count("good", "changed") == 0
 
 
 def test_a_second_run_changes_nothing(fleet: Fleet) -> None:
