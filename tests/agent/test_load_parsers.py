@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,22 @@ def test_ab_gets_its_request_limit_after_its_time_limit() -> None:
     assert command.index("-t") < command.index("-n")
     assert "-k" in command
     assert command[-1] == ORDER.url
+
+
+def test_a_body_makes_every_request_a_post(tmp_path: Path) -> None:
+    body = tmp_path / "request.body"
+    body.write_bytes(b"x" * 10)
+    posting = replace(ORDER, body=body)
+    ab = report.tool("ab").command(posting)
+    assert ab[ab.index("-p") + 1] == str(body)
+    h2load = report.tool("h2load").command(posting)
+    assert h2load[h2load.index("-d") + 1] == str(body)
+    wrk = report.tool("wrk").command(posting)
+    script = Path(wrk[wrk.index("-s") + 1]).read_text()
+    assert f'io.open("{body}", "rb")' in script
+    assert 'wrk.method, wrk.body = "POST"' in script
+    for command in (ab, h2load, wrk):
+        assert command[-1] == ORDER.url
 
 
 @pytest.mark.parametrize(("asked_s", "told"), [(0.2, 1), (1, 1), (2.0, 2), (2.5, 3)])

@@ -359,3 +359,32 @@ def test_a_start_without_an_answer_is_no_result(host: Any) -> None:
     failure = host.failure(request)
     assert failure.kind in ("not_ready", "load_failed")
     host.assert_clean()
+
+
+def test_the_client_on_the_wire_uploads(host: Any) -> None:
+    request = host.request(
+        "multiplexed",
+        1,
+        does="upload(100000)",
+        load={"tool": "fcgi", "concurrency": 4, "keepalive": True, "warmup_s": 0.2},
+        load_path=str(host.archive),
+        lighttpd="",
+        lighttpd_conf="",
+        promise={"peak_in_process": None, "multiplexes": True},
+    )
+    request["wire"] = {
+        "command": [host.python, "-m", "fcgi_handlers", "multiplexed", "upload(100000)"],
+        "environment": {
+            "PYTHONPATH": str(host.handlers_home),
+            "FCGI_SWEEP_STATS": f"{request['work_dir']}/stats",
+        },
+        "backlog": 1024,
+        "connections": 2,
+        "in_flight": 2,
+        "keep_conn": True,
+    }
+    result = host.trial(request)
+    assert isinstance(result, Result), result
+    assert {gate.name for gate in result.gates if not gate.passed} <= WEATHER
+    assert result.wire["faults"] == {}
+    assert result.requests.ok > 0
