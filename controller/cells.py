@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 USUAL_PYTHONS = ("default", "system")
+USUAL_WORKLOAD = "hello"
 
 
 class Role(StrEnum):
@@ -77,6 +78,8 @@ class Cell:
 
     def __str__(self) -> str:
         words = [self.handler if self.processes == 0 else f"{self.handler} x{self.processes}"]
+        if self.workload != USUAL_WORKLOAD:
+            words.append(self.workload)
         if self.connections is None:
             words.append(f"c={self.concurrency}")
         else:

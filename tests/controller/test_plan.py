@@ -265,6 +265,7 @@ def test_a_cell_of_an_older_run_is_read_as_what_it_was() -> None:
     )  # fmt: skip
     assert (cell.python, cell.connections, cell.in_flight, cell.keep_conn) == ("default", None, None, None)
     assert str(cell) == "threaded x2, c=8, 2 cores"
+    assert str(replace(cell, workload="cpu(500)")) == "threaded x2, cpu(500), c=8, 2 cores"
 
 
 def test_a_cell_on_the_wire_names_its_regime() -> None:
