@@ -174,7 +174,7 @@ def matrix_row(test: str, bench: Bench) -> dict[str, Any]:
     by_resume = 0 if bench.valid_before_resume is None else len(bench.valid()) - bench.valid_before_resume
     return {
         "test": test,
-        "said": said.replace(bench.victim.name, "web1"),
+        "said": said.replace(str(bench.lab.state.path), "…").replace(bench.victim.name, "web1"),
         "attempts": len(bench.of_victim()),
         "longest_attempt_s": max((record["wall_s"] for record in failed), default=None),
         "left": [each.command for each in bench.ours(bench.victim)],
