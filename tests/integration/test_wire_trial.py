@@ -36,7 +36,8 @@ def wire_request(
 ) -> dict[str, Any]:
     """What the controller would ask for `connections`, `in_flight`, `keep_conn`."""
     connections, in_flight, keep_conn = regime
-    multiplexes = program is not None or registry.load_model(handler).multiplexes
+    model = registry.load_model(handler)
+    multiplexes = program is not None or model.multiplexes
     load = {"tool": "fcgi", "concurrency": connections * in_flight, "keepalive": keep_conn, "warmup_s": 0.5}
     request: dict[str, Any] = host.request(
         handler,
@@ -45,12 +46,20 @@ def wire_request(
         load_path=str(host.archive),
         lighttpd="",
         lighttpd_conf="",
-        promise={"peak_in_process": None, "multiplexes": multiplexes},
+        promise={
+            "peak_in_process": model.peak_in_process,
+            "multiplexes": multiplexes,
+            "shares_socket": model.shares_socket,
+        },
     )
     stats = f"{request['work_dir']}/stats"
     request["wire"] = {
         "command": [host.python, *(program or ["-m", "fcgi_handlers", handler, "hello"])],
-        "environment": {"PYTHONPATH": str(PROJECT), "FCGI_SWEEP_STATS": stats},
+        "environment": {
+            "PYTHONPATH": str(PROJECT),
+            "FCGI_SWEEP_STATS": stats,
+            "FCGI_SWEEP_CHILDREN": str(processes),
+        },
         "backlog": 1024,
         "connections": connections,
         "in_flight": in_flight,
@@ -99,6 +108,21 @@ def test_each_regime_is_measured_and_proven_by_both_ends(
     assert result.counters.lighttpd.processes == 0
     assert result.latency_ms.p99 is not None
     host.assert_clean()
+
+
+def test_a_handler_that_takes_one_connection_is_measured_on_a_kept_one(host: Any) -> None:
+    result = host.trial(wire_request(host, "serial", (2, 1, True), 2))
+    assert failed_gates(result) == {}
+    assert [count.connections for count in result.handlers] == [1, 1]
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_processes_that_share_a_socket_are_measured_on_that(host: Any, kept: bool) -> None:
+    result = host.trial(wire_request(host, "prefork", (2, 1, kept), 2))
+    assert failed_gates(result) == {}
+    assert len(result.wire["requests_per_address"]) == 1
+    assert len(result.handlers) == 2
+    assert sum(count.connections for count in result.handlers) == result.wire["connections_opened"]
 
 
 def test_one_interleaved_connection_reaches_as_many_requests_in_the_process(host: Any) -> None:
@@ -163,7 +187,7 @@ def test_a_handler_killed_during_the_measurement_invalidates_it(host: Any) -> No
     failed = failed_gates(result)
     assert "ended: " in failed["handlers_alive"]
     assert {"responses", "connections"} <= set(failed)
-    assert "Connection refused" in failed["responses"]
+    assert "closed_early: " in failed["responses"] or "Connection refused" in failed["responses"]
     assert result.wire["faults"]["refused"] > 0
     host.assert_clean()
 
