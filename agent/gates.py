@@ -224,9 +224,12 @@ def peak_concurrency(evidence: Evidence) -> Optional[Gate]:
 
 
 def littles_law(evidence: Evidence) -> Optional[Gate]:
-    """Check that concurrency = rate x mean response time: else the load generator did not keep up."""
+    """Check that concurrency = rate x mean response time: else the load generator did not keep up.
+
+    A static trial has no such gate: it looks for the ceiling of server and load generator together.
+    """
     load = evidence.load
-    if load.mean_ms is None or not load.times_whole_cycle or not load.measured_s:
+    if evidence.is_static or load.mean_ms is None or not load.times_whole_cycle or not load.measured_s:
         return None
     if evidence.request.startup_cost_s is not None:
         return None  # the law is one of a steady state

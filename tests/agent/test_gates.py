@@ -195,7 +195,7 @@ def test_a_static_trial_has_no_handler_gates() -> None:
     )
     names = {gate.name for gate in gates.judge(static)}
     assert names.isdisjoint(
-        {"handlers_alive", "growth", "peak_concurrency", "server_count", "load_cpu", "steady"}
+        {"handlers_alive", "growth", "peak_concurrency", "littles_law", "server_count", "load_cpu", "steady"}
     )
     assert failed(static) == set()
 
