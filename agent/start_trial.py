@@ -95,10 +95,12 @@ class StartMeasurement(Measurement):
         """Return how the server came to its rate."""
         windows, first_answer_s = self.windows.done, self._start_windows.first_answer_s
         assert first_answer_s is not None  # noqa: S101  (measure looked)
+        full_s = full_rate_s(windows)
         return Startup(
             first_answer_s=first_answer_s,
             horizon_s=self._horizon_s,
-            full_rate_s=full_rate_s(windows),
+            # windows are coarser than the moment of the first answer
+            full_rate_s=None if full_s is None else max(full_s, first_answer_s),
             cost_s=self.request.startup_cost_s,
             windows=windows,
         )
