@@ -71,20 +71,6 @@ def test_each_python_has_a_name_its_version_the_state_of_its_lock_and_flup(fleet
         assert said.startswith(f"{site.directory}/good/{python['name']}/venv/")
 
 
-def test_a_host_without_libfcgi_and_without_root_does_without_the_ceiling(site: Site) -> None:
-    tests = yaml.safe_load((PROJECT / "roles/system_packages/vars/main.yml").read_text())
-    without = {"system_packages_become": False}
-    without["system_packages_tests"] = {**tests["system_packages_tests"], "libfcgi": "false"}
-    prefix = site.add("good")
-    first = site.play(PROVISION, **without).succeeded()
-    assert "limit, the ceiling of the FastCGI path, is absent on this host" in first.text
-    assert "libfcgi-dev" in first.text
-    said = json.loads(subprocess.check_output([prefix / "agent.pyz", "facts"]))
-    assert "limit" not in {handler["name"] for handler in said["handlers"]}
-    assert [each["name"] for each in said["absent_handlers"]] == ["limit"]
-    assert site.play(PROVISION, **without).succeeded().count("good", "changed") == 0
-
-
 def test_a_second_run_changes_nothing(fleet: Fleet) -> None:
     site, _ = fleet
     assert site.play(PROVISION, "--limit=good").succeeded().count("good", "changed") == 0
@@ -112,6 +98,20 @@ def test_a_check_of_a_bare_host_says_what_it_would_do_and_does_nothing(site: Sit
     assert "Would build lighttpd-9.9.1" in outcome.text
     assert "Would build cpython-9.9.3t" in outcome.text
     assert not prefix.exists()
+
+
+def test_a_host_without_libfcgi_and_without_root_does_without_the_ceiling(site: Site) -> None:
+    tests = yaml.safe_load((PROJECT / "roles/system_packages/vars/main.yml").read_text())
+    without = {"system_packages_become": False}
+    without["system_packages_tests"] = {**tests["system_packages_tests"], "libfcgi": "false"}
+    prefix = site.add("good")
+    first = site.play(PROVISION, **without).succeeded()
+    assert "limit, the ceiling of the FastCGI path, is absent on this host" in first.text
+    assert "libfcgi-dev" in first.text
+    said = json.loads(subprocess.check_output([prefix / "agent.pyz", "facts"]))
+    assert "limit" not in {handler["name"] for handler in said["handlers"]}
+    assert [each["name"] for each in said["absent_handlers"]] == ["limit"]
+    assert site.play(PROVISION, **without).succeeded().count("good", "changed") == 0
 
 
 def test_a_wrong_checksum_is_refused_with_file_sums_and_remedy(site: Site) -> None:
