@@ -9,7 +9,7 @@ from typing import Optional
 
 from agent import handler_stats, snapshot
 from agent.gates import Evidence
-from agent.load.report import whole_seconds
+from agent.load.report import LoadError, whole_seconds
 from agent.measurement import Load, Measurement
 from agent.problems import TrialProblem
 from agent.records import Startup, TrialRequest
@@ -77,12 +77,19 @@ class StartMeasurement(Measurement):
             The lease ended, or nothing was ever answered.
         """
         self._stats_before = {}
-        self.load_since(self._system_before, _NOTHING, _NOTHING)
+        load_problem: Optional[LoadError] = None
+        try:
+            self.load_since(self._system_before, _NOTHING, _NOTHING)
+        except LoadError as error:
+            load_problem = error
         if self._start_windows.first_answer_s is None:
+            said = f" ({load_problem})" if load_problem else ""
             raise TrialProblem(
                 "not_ready",
-                f"nothing was answered in the first {self._horizon_s:g} s; choose a longer measure_s",
+                f"nothing was answered in the first {self._horizon_s:g} s{said}; choose a longer measure_s",
             )
+        if load_problem is not None:
+            raise load_problem
 
     def prove(self) -> None:
         """Prove that every handler process answers, once all have started."""
