@@ -8,6 +8,7 @@ import shlex
 import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,8 @@ def examine(
     def look(host: Host) -> None:
         _examine_host(everyone[host.name], accept_host_keys)
 
-    def look_at_pair(host: Host) -> Finding:
-        return _examine_load_host(host, pairs[host.name], everyone)
+    def look_at_pair(host: Host) -> list[Finding]:
+        return [_examine_load_host(host, pairs[host.name], everyone)]
 
     for name, answer in for_each_host([each.host for each in everyone.values()], look).items():
         if isinstance(answer, RemoteError):
@@ -97,14 +98,19 @@ def examine(
 def examine_host_keys(hosts: Sequence[Host], accept: bool) -> list[Finding]:
     """Look at the host keys only, and accept unknown ones when told to; hosts without ssh are left out."""
     with_keys = [host for host in hosts if host.connection == "ssh"]
-    return _findings(for_each_host(with_keys, lambda host: _examine_host_key(host, accept)), "host key")
+    return _findings(
+        for_each_host(with_keys, lambda host: list(_examine_host_keys(host, accept))), "host key"
+    )
 
 
-def _findings(answers: Mapping[str, Finding | RemoteError], check: str) -> list[Finding]:
-    return [
-        Finding(name, check, Level.BAD, answer.reason) if isinstance(answer, RemoteError) else answer
-        for name, answer in answers.items()
-    ]
+def _findings(answers: Mapping[str, list[Finding] | RemoteError], check: str) -> list[Finding]:
+    found: list[Finding] = []
+    for name, answer in answers.items():
+        if isinstance(answer, RemoteError):
+            found.append(Finding(name, check, Level.BAD, answer.reason))
+        else:
+            found += answer
+    return found
 
 
 def _examine_host(examined: Examined, accept_host_keys: bool) -> None:
@@ -141,7 +147,7 @@ def _examine_way_in(host: Host, accept_host_keys: bool) -> Iterator[Finding]:
     key = resolve(host).private_key
     if key is not None:
         yield _examine_key_file(host, Path(key).expanduser())
-    yield _examine_host_key(host, accept_host_keys)
+    yield from _examine_host_keys(host, accept_host_keys)
 
 
 def _examine_key_file(host: Host, key: Path) -> Finding:
@@ -152,6 +158,19 @@ def _examine_key_file(host: Host, key: Path) -> Finding:
         text = f"{key} can be read by others, so ssh does not use it; chmod 600 {shlex.quote(str(key))}"
         return Finding(host.name, "ssh key", Level.BAD, text)
     return Finding(host.name, "ssh key", Level.OK, str(key))
+
+
+def _examine_host_keys(host: Host, accept: bool) -> Iterator[Finding]:
+    """Look at the keys of the hosts to jump through, then at that of the host itself."""
+    from controller.ssh import jump_host, resolve  # noqa: PLC0415  (paramiko is slow to import)
+
+    through = jump_host(resolve(host))
+    if through is not None:
+        for finding in _examine_host_keys(through, accept):
+            yield replace(finding, host=host.name, text=f"of the jump host {through.name}: {finding.text}")
+            if finding.level is Level.BAD:
+                return
+    yield _examine_host_key(host, accept)
 
 
 def _examine_host_key(host: Host, accept: bool) -> Finding:

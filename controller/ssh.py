@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
+import shlex
 import socket
 import time
 from dataclasses import dataclass, replace
@@ -150,10 +152,11 @@ def _why_not(host: Host, error: Exception) -> str | None:
     where = f"{host.user or 'you'}@{host.address}:{host.port or 22}"
     file = known_hosts_files(host)[0]
     if isinstance(error, paramiko.BadHostKeyException):
+        name = error.hostname  # of the host itself, or of one to jump through
         return (
-            f"the host key of {where} has CHANGED: it is {error.key.get_name()} {error.key.fingerprint}, "
-            f"{file} has {error.expected_key.fingerprint}; if it was installed anew, remove the old key "
-            f"with 'ssh-keygen -R {host.address} -f {file}', then run 'fcgi-sweep doctor --accept-host-keys'"
+            f"the host key of {name} has CHANGED: it is {error.key.get_name()} {error.key.fingerprint}, "
+            f"{file} has {error.expected_key.fingerprint}; if it was installed anew, remove the old key with "
+            f"'ssh-keygen -R {shlex.quote(name)} -f {file}', then run 'fcgi-sweep doctor --accept-host-keys'"
         )
     if isinstance(error, paramiko.PasswordRequiredException):
         return (
@@ -162,9 +165,10 @@ def _why_not(host: Host, error: Exception) -> str | None:
         )
     if isinstance(error, paramiko.AuthenticationException):
         return f"login as {where} was refused; check ansible_user and ansible_ssh_private_key_file"
-    if isinstance(error, paramiko.SSHException) and "known_hosts" in str(error):
+    unknown = re.search(r"'(.+)' not found in known_hosts", str(error))
+    if isinstance(error, paramiko.SSHException) and unknown:
         return (
-            f"the host key of {where} is not known in {file}; "
+            f"the host key of {unknown[1]} is not known in {file}; "
             "compare it and accept it with 'fcgi-sweep doctor --accept-host-keys'"
         )
     if isinstance(error, paramiko.SSHException | EOFError | OSError):

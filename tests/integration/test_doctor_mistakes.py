@@ -295,3 +295,15 @@ def test_a_load_host_behind_a_firewall(ward: Ward) -> None:
     assert "open the firewall between them, or set fcgi_sweep_address" in text
     elsewhere = replace(server, listen_address="192.0.2.7")
     assert "cannot listen on 192.0.2.7" in ward.bad(elsewhere, load_hosts=pair)["load host"]
+
+
+def test_a_jump_host_whose_key_nobody_looked_at(ward: Ward, tmp_path: Path) -> None:
+    lines = Path(ward.host.known_hosts[0]).read_text().splitlines(keepends=True)
+    known = tmp_path / "known_hosts"
+    known.write_text("".join(line for line in lines if not line.startswith(f"{ward.other.address} ")))
+    gate = f"{ward.other.user}@{ward.other.address}"
+    behind = replace(ward.host, proxy_jump=gate, known_hosts=(str(known),))
+    text = ward.bad(behind)["host key"]
+    assert f"of the jump host {ward.other.address}: is not in {known}" in text
+    assert wrong(examine([behind], accept_host_keys=True)) == {}
+    assert ward.bad(behind) == {}
