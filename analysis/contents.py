@@ -137,7 +137,9 @@ def verdict_groups(findings: Findings) -> list[dict[str, Any]]:
             claim_line(item) for item in sorted(findings.claims, key=lambda item: item.number)
         ],
         "Shape of the curves": [model_line(key, item) for key, item in findings.models.items()],
-        "What limits the speed": [*bound_lines(findings.bounds), *limit_lines(findings.limits)],
+        "What limits the speed": []
+        if findings.run.measures_starts
+        else [*bound_lines(findings.bounds), *limit_lines(findings.limits)],
         "Did the hosts hold still?": [
             *(line for drift in findings.drifts.values() for line in drift_lines(drift, delta)),
             *(odd_line(item) for item in findings.odd),
