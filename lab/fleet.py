@@ -255,9 +255,7 @@ class Lab:
             }
         path = Path(record.inventory)
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = documents.inventory(
-            record.hosts, self._access(record.mode), socket.gethostname(), own
-        )
+        text = documents.inventory(record.hosts, self._access(record.mode), socket.gethostname(), own)
         write_atomically(path, text)
 
     def _raise_host(self, spec: HostSpec, orders: Launch, known: bool) -> Deed:
