@@ -54,6 +54,11 @@ class Evidence:
         return self.request.processes == 0
 
     @property
+    def is_ceiling(self) -> bool:
+        """Whether next to nothing is done for a request, so that the load generator may be what limits."""
+        return self.is_static or self.request.promise.is_ceiling
+
+    @property
     def concurrency(self) -> int:
         """Connections of the load generator."""
         return self.request.load.concurrency
@@ -226,10 +231,10 @@ def peak_concurrency(evidence: Evidence) -> Optional[Gate]:
 def littles_law(evidence: Evidence) -> Optional[Gate]:
     """Check that concurrency = rate x mean response time: else the load generator did not keep up.
 
-    A static trial has no such gate: it looks for the ceiling of server and load generator together.
+    A ceiling, static or not, has no such gate: it is that of server and load generator together.
     """
     load = evidence.load
-    if evidence.is_static or load.mean_ms is None or not load.times_whole_cycle or not load.measured_s:
+    if evidence.is_ceiling or load.mean_ms is None or not load.times_whole_cycle or not load.measured_s:
         return None
     if evidence.request.startup_cost_s is not None:
         return None  # the law is one of a steady state
@@ -270,10 +275,10 @@ def server_count(evidence: Evidence) -> Optional[Gate]:
 def load_cpu(evidence: Evidence) -> Optional[Gate]:
     """Check that the load generator, one thread, had processor time to spare.
 
-    A static trial has no such gate: it looks for the ceiling of server and load generator together.
+    A ceiling, static or not, has no such gate: it is that of server and load generator together.
     """
     load = evidence.counters.load
-    if evidence.is_static or load.cpu_user_s is None or load.cpu_sys_s is None:
+    if evidence.is_ceiling or load.cpu_user_s is None or load.cpu_sys_s is None:
         return None
     share = _share(load.cpu_user_s + load.cpu_sys_s, evidence.load.measured_s)
     return Gate(

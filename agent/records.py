@@ -116,12 +116,14 @@ def _scalar(hint: Any, value: Any, place: str) -> Any:
 class Promise(Record):
     """What a handler promises about itself; None means no bound.
 
-    With `shares_socket` one process is started, which starts the others: all serve one socket.
+    With `shares_socket` one process is started, which starts the others: all serve one socket. With
+    `is_ceiling` it does nothing but answer: the load generator may be what limits it.
     """
 
     peak_in_process: Optional[int] = None
     multiplexes: bool = False
     shares_socket: bool = False
+    is_ceiling: bool = False
 
 
 @dataclass(frozen=True)

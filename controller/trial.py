@@ -224,6 +224,7 @@ def trial_request(
             handler.get("peak_in_process"),
             bool(handler.get("multiplexes")),
             bool(handler.get("shares_socket")),
+            bool(handler.get("is_ceiling")),
         ),
         load=LoadSpec(
             tool=cell.tool,

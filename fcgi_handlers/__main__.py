@@ -43,6 +43,7 @@ def describe(asked: Sequence[str] = ()) -> dict[str, list[dict[str, object]]]:
                 "peak_in_process": model.peak_in_process,
                 "multiplexes": model.multiplexes,
                 "shares_socket": model.shares_socket,
+                "is_ceiling": model.is_ceiling,
                 "summary": model.summary,
             }
         )

@@ -32,6 +32,8 @@ class Model(NamedTuple):
     shares_socket
         Whether one socket serves all processes: the web server starts one, which starts as many as
         FCGI_SWEEP_CHILDREN says. Those are the processes of the model; the first one serves nobody.
+    is_ceiling
+        Whether it does nothing but answer, and so shows how far the path to a handler goes.
     absence
         Says why the model cannot run here; an empty string where it can.
     """
@@ -41,4 +43,5 @@ class Model(NamedTuple):
     peak_in_process: Optional[int]
     multiplexes: bool
     shares_socket: bool = False
+    is_ceiling: bool = False
     absence: Callable[[], str] = runs_everywhere

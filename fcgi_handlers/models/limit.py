@@ -38,5 +38,6 @@ MODEL = Model(
     serve=serve,
     peak_in_process=1,
     multiplexes=False,
+    is_ceiling=True,
     absence=absence,
 )

@@ -177,6 +177,15 @@ def test_a_gate_fails_alone_on_its_evidence(evidence: gates.Evidence, names: set
     assert failed(evidence) == names
 
 
+def test_a_ceiling_need_not_leave_the_load_generator_time_to_spare() -> None:
+    hurried = replace(GOOD, counters=replace(COUNTERS, load=GroupCounters(2.0, 2.5)))
+    assert failed(hurried) == {"load_cpu"}
+    ceiling = replace(hurried.request, promise=Promise(is_ceiling=True))
+    assert not {"load_cpu", "littles_law"} & {
+        gate.name for gate in gates.judge(replace(hurried, request=ceiling))
+    }
+
+
 def test_keepalive_is_told_by_the_kernel_where_the_tool_is_silent() -> None:
     evidence = keepalive(load(keepalive=None))
     assert failed(evidence) == {"keepalive"}

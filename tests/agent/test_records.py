@@ -25,7 +25,7 @@ REQUEST: dict[str, Any] = {
     "expected_sha256": "51a2",
     "handler": "threaded",
     "processes": 2,
-    "promise": {"peak_in_process": None, "multiplexes": False, "shares_socket": False},
+    "promise": {"peak_in_process": None, "multiplexes": False, "shares_socket": False, "is_ceiling": False},
     "load": {
         "tool": "ab",
         "path": "/usr/bin/ab",

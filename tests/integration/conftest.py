@@ -194,7 +194,8 @@ class Host:
         self, handler: str = "threaded", processes: int = 2, *, does: str = "hello", **changes: Any
     ) -> dict[str, Any]:
         workload = registry.load_workload(does)
-        shares_socket = handler != "static" and registry.load_model(handler).shares_socket
+        model = None if handler == "static" else registry.load_model(handler)
+        shares_socket = model is not None and model.shares_socket
         work_dir = f"{self.prefix}/run/{secrets.token_hex(4)}"
         load = {
             "tool": "ab",
@@ -244,7 +245,11 @@ class Host:
             "expected_sha256": workload.sha256,
             "handler": handler,
             "processes": 0 if handler == "static" else processes,
-            "promise": {"peak_in_process": None, "shares_socket": shares_socket},
+            "promise": {
+                "peak_in_process": None,
+                "shares_socket": shares_socket,
+                "is_ceiling": model is not None and model.is_ceiling,
+            },
             "load": load,
         }
         request.update(changes)

@@ -50,6 +50,7 @@ def wire_request(
             "peak_in_process": model.peak_in_process,
             "multiplexes": multiplexes,
             "shares_socket": model.shares_socket,
+            "is_ceiling": model.is_ceiling,
         },
     )
     stats = f"{request['work_dir']}/stats"
