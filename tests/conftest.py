@@ -11,7 +11,18 @@ from pathlib import Path
 
 import pytest
 
-HANDLERS = Path(__file__).resolve().parents[1] / "fcgi_handlers"
+TESTS = Path(__file__).resolve().parent
+HANDLERS = TESTS.parent / "fcgi_handlers"
+ON_HOSTS = {"integration", "roles"}
+"""Folders of tests that provision or measure: one after the other, for they share builds and packages."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests stay together when several processes run the suite (`--dist loadgroup`)."""
+    for item in items:
+        place = item.path.relative_to(TESTS)
+        group = "hosts" if place.parts[0] in ON_HOSTS else str(place)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
