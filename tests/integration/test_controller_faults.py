@@ -28,7 +28,7 @@ HANDLER = "-m fcgi_handlers threaded"  # a trial of the static ceiling has none
 LOCK = "/home/bench/.fcgi-sweep/run/lock"
 CLOCK = "/run/wall-clock"
 # What these gates say depends on what else the machine does while the tests run.
-WEATHER = {"steady", "steal", "completed", "load_cpu"}
+WEATHER = {"steady", "steal", "completed", "load_cpu", "littles_law"}
 DEADLINE_S = 25  # of a trial, beyond its measurement
 SLACK_S = 5 + 10  # the controller's, and that of a machine that does much else
 EXPERIMENT = """\

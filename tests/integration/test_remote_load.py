@@ -18,7 +18,7 @@ from lab import Lab
 ROOT = Path(__file__).parents[2]
 OURS = ("lighttpd", "fcgi_handlers", "agent.pyz", "/ab ")
 # What these gates say depends on what else the machine does while the tests run.
-WEATHER = {"steady", "steal", "completed", "load_cpu"}
+WEATHER = {"steady", "steal", "completed", "load_cpu", "littles_law"}
 EXPERIMENT = """\
 name: remote-load
 question: What does the server do when the load is made elsewhere?
