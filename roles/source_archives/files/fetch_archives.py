@@ -89,7 +89,7 @@ class DebianSources:
             "Dir::State::status": "/dev/null",
             "Dir::Cache": self.directory / "cache",
             "APT::Sandbox::User": "root",
-            # a controller without a network is told so in seconds, by the reason instead of by its consequence
+            # a controller without a network is told so in seconds, and by the reason, not by its consequence
             "Acquire::Retries": "1",
             "APT::Update::Error-Mode": "any",
         }

@@ -1,7 +1,7 @@
 """Put wheels into the controller's cache, each checked against its sha256.
 
-Reads one JSON request on stdin and prints one JSON answer. A wheel with another checksum counts as missing and
-is replaced. Several of these programs may run at once.
+Reads one JSON request on stdin and prints one JSON answer. A wheel with another checksum counts as missing
+and is replaced. Several of these programs may run at once.
 """
 
 from __future__ import annotations
