@@ -277,10 +277,12 @@ def load_cpu(evidence: Evidence) -> Optional[Gate]:
 
     A ceiling, static or not, has no such gate: it is that of server and load generator together.
     """
-    load = evidence.counters.load
-    if evidence.is_ceiling or load.cpu_user_s is None or load.cpu_sys_s is None:
+    load, cpu_s = evidence.counters.load, evidence.load.cpu_s
+    if cpu_s is None and load.cpu_user_s is not None and load.cpu_sys_s is not None:
+        cpu_s = load.cpu_user_s + load.cpu_sys_s
+    if evidence.is_ceiling or cpu_s is None:
         return None
-    share = _share(load.cpu_user_s + load.cpu_sys_s, evidence.load.measured_s)
+    share = _share(cpu_s, evidence.load.measured_s)
     return Gate(
         name="load_cpu",
         passed=share <= LOAD_CPU,

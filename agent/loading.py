@@ -12,7 +12,7 @@ from typing import Optional
 
 from agent import preparation, process, snapshot
 from agent.lease import Lease
-from agent.load.report import LoadError, LoadReport, Order, Output, Tool, order
+from agent.load.report import LoadError, LoadReport, Output, Tool, order, whole_seconds
 from agent.process import Ended
 from agent.records import GroupCounters, LoadHost, LoadSpec
 from agent.server import tail
@@ -77,12 +77,15 @@ class LocalLoad:
     def warm_up(self) -> None:
         """Load the server with a process of its own, and forget the outcome.
 
-        Load generators count whole seconds, so this one is told more and ended when the warm-up is over.
+        One that counts whole seconds is told more and ended when the warm-up is over. What it had under way
+        then may reach the handlers so late that they count it with the measurement. One that takes fractions
+        ends by itself: what both ends say of the measurement is the same to the last connection.
         """
-        warmup_s = self._spec.warmup_s
+        warmup_s, ends_itself = self._spec.warmup_s, self._tool.takes_fractions
         if warmup_s > 0:
-            with self._running(warmup_s) as (load, _, output):
-                if self._lease.wait([load.end_fd], warmup_s):
+            told_s = warmup_s if ends_itself else whole_seconds(warmup_s)
+            with self._running(told_s) as (load, output):
+                if self._lease.wait([load.end_fd], warmup_s + (_GRACE_S if ends_itself else 0)):
                     self._tool.parse(output(load.reap()))
 
     def measure(self, windows: Windows) -> Loaded:
@@ -95,25 +98,23 @@ class LocalLoad:
         TrialProblem
             The lease ended.
         """
-        with self._running(self._spec.measure_s) as (load, due, output):
-            windows.begin(due.seconds)
-            self._await_end(load, due.seconds, windows)
+        seconds = whole_seconds(self._spec.measure_s)
+        with self._running(seconds) as (load, output):
+            windows.begin(seconds)
+            self._await_end(load, seconds, windows)
             end = load.reap()
             said = output(end)
-        return Loaded(self._tool.parse(said), due.seconds, snapshot.ended(end), output=said)
+        return Loaded(self._tool.parse(said), seconds, snapshot.ended(end), output=said)
 
     @contextmanager
-    def _running(
-        self, duration_s: float
-    ) -> Iterator[tuple[process.Process, Order, Callable[[Ended], Output]]]:
+    def _running(self, seconds: float) -> Iterator[tuple[process.Process, Callable[[Ended], Output]]]:
         """Run the load generator; it is killed if it still runs at the end of the block."""
         text, csv = self._work_dir / "load.txt", self._work_dir / "load.csv"
         body = preparation.request_file(self._work_dir, self._spec)
-        due = order(self._spec, self._url, duration_s, csv, body)
-        command = self._tool.command(due)
+        command = self._tool.command(order(self._spec, self._url, seconds, csv, body))
         text.unlink(missing_ok=True)
         with process.running(command, self._environment, text, self._cpus, signal.SIGKILL) as load:
-            yield load, due, lambda end: Output(text=tail(text), csv=tail(csv), status=end.status)
+            yield load, lambda end: Output(text=tail(text), csv=tail(csv), status=end.status)
 
     def _await_end(self, load: process.Process, seconds: int, windows: Windows) -> None:
         limit_s = seconds + _GRACE_S

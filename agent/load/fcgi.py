@@ -14,6 +14,7 @@ from agent.records import LatencyMs
 from agent.wire.results import WireResult
 
 SCHEME = "fcgi:"
+TAKES_FRACTIONS = True
 
 
 def command(order: Order) -> list[str]:
@@ -73,5 +74,6 @@ def parse(output: Output) -> LoadReport:
         body_bytes=found.body_bytes,
         mean_ms=None if mean_ms is None else (mean_ms, mean_ms),
         latency_ms=LatencyMs(**found.latency_ms),
+        cpu_s=found.client_cpu_s,
         complaint=next(iter(found.examples), ""),
     )

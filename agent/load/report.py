@@ -23,7 +23,7 @@ class LoadError(ValueError):
 
 @dataclass(frozen=True)
 class Order:
-    """One run of a load generator; all of them count in whole seconds.
+    """One run of a load generator; most of them count in whole seconds.
 
     With `body`, a file, every request is a POST of its content, else a GET.
     """
@@ -31,7 +31,7 @@ class Order:
     path: str
     url: str
     concurrency: int
-    seconds: int
+    seconds: float
     keepalive: bool
     csv: Path
     body: Optional[Path] = None
@@ -53,8 +53,9 @@ class LoadReport(Record):
     `mean_ms` is an interval that holds the mean response time: some tools only print percentiles. `keepalive`
     counts re-used connections, `document_bytes` is the body of the first response, `body_bytes` that of all,
     `read_bytes` includes headers; each is None where the tool does not say. `times_whole_cycle` tells
-    whether the response time covers all that a connection does: only then does Little's law apply.
-    `complaint` is the first thing that went wrong, in words.
+    whether the response time covers all that a connection does: only then does Little's law apply. `cpu_s` is
+    the processor time of the load alone, without that to start and to sum up. `complaint` is the first thing
+    that went wrong, in words.
     """
 
     measured_s: float
@@ -70,16 +71,21 @@ class LoadReport(Record):
     body_bytes: Optional[int] = None
     read_bytes: Optional[int] = None
     times_whole_cycle: bool = True
+    cpu_s: Optional[float] = None
     complaint: str = ""
 
 
 @dataclass(frozen=True)
 class Tool:
-    """A load generator."""
+    """A load generator.
+
+    One that takes fractions of seconds is over in its time, and has an answer to each of its requests then.
+    """
 
     name: str
     command: Callable[[Order], list[str]]
     parse: Callable[[Output], LoadReport]
+    takes_fractions: bool = False
 
 
 def names() -> list[str]:
@@ -103,6 +109,7 @@ def tool(name: str) -> Tool:
         name=name,
         command=cast("Callable[[Order], list[str]]", module.command),
         parse=cast("Callable[[Output], LoadReport]", module.parse),
+        takes_fractions=getattr(module, "TAKES_FRACTIONS", False),
     )
 
 
@@ -111,13 +118,13 @@ def whole_seconds(duration_s: float) -> int:
     return max(1, math.ceil(duration_s))
 
 
-def order(spec: LoadSpec, url: str, duration_s: float, csv: Path, body: Optional[Path]) -> Order:
+def order(spec: LoadSpec, url: str, seconds: float, csv: Path, body: Optional[Path]) -> Order:
     """Return the order for a part of a trial."""
     return Order(
         path=spec.path,
         url=url,
         concurrency=spec.concurrency,
-        seconds=whole_seconds(duration_s),
+        seconds=seconds,
         keepalive=spec.keepalive,
         csv=csv,
         body=body,

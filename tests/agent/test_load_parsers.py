@@ -65,6 +65,10 @@ def test_fractions_of_a_second_are_rounded_up(asked_s: float, told: int) -> None
     assert report.whole_seconds(asked_s) == told
 
 
+def test_only_the_projects_own_client_takes_fractions_of_a_second() -> None:
+    assert [name for name in report.names() if report.tool(name).takes_fractions] == ["fcgi"]
+
+
 def test_ab_normal() -> None:
     found = parsed("ab_normal")
     assert (found.complete, found.failed, found.non_2xx, found.keepalive) == (2599, 0, 0, 0)

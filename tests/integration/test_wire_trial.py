@@ -14,8 +14,9 @@ from fcgi_handlers import registry
 
 pytestmark = pytest.mark.integration
 
-# What these gates say depends on what else the machine does while the tests run.
-WEATHER = {"steady", "steal", "completed"}
+# What these gates say depends on what else the machine does while the tests run, and on whether the handlers
+# are so fast there that the client has little time to spare.
+WEATHER = {"steady", "steal", "completed", "load_cpu", "littles_law"}
 PROJECT = Path(__file__).resolve().parents[2]
 LYING_HANDLER = Path(__file__).parent / "data" / "lying_handler.py"
 PUBLISHED = """
@@ -188,7 +189,8 @@ def test_a_handler_killed_during_the_measurement_invalidates_it(host: Any) -> No
     failed = failed_gates(result)
     assert "ended: " in failed["handlers_alive"]
     assert {"responses", "connections"} <= set(failed)
-    assert "closed_early: " in failed["responses"] or "Connection refused" in failed["responses"]
+    first = ("closed_early: ", "half_record: ", "Connection refused")
+    assert any(fault in failed["responses"] for fault in first), failed
     assert result.wire["faults"]["refused"] > 0
     host.assert_clean()
 
