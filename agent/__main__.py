@@ -77,9 +77,9 @@ def _clean(prefix: Path) -> int:
 
 
 def _trial() -> int:
-    from agent import session, trial
+    from agent import session, trials
 
-    return session.run(say, trial.perform)
+    return session.run(say, trials.perform)
 
 
 def _load() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
-from typing import Any, Callable, Protocol, Union
+from typing import Callable, Protocol, Union
 
 from agent import gates
 from agent.frame import Frame
@@ -14,16 +14,6 @@ from agent.loading import Loaded
 from agent.measurement import Load, Measurement
 from agent.records import Failure, Record, Requests, Result, Timings, TrialRequest
 from agent.server import Server
-
-
-def perform(document: Any, lease: Lease, say: Callable[[Record], None]) -> Union[Result, Failure]:
-    """Measure what a TrialRequest asks for."""
-    request = TrialRequest.from_json(document)
-    if request.startup_cost_s is None:
-        return Trial(request, lease, say).run()
-    from agent.start_trial import StartTrial  # noqa: PLC0415
-
-    return StartTrial(request, lease, say).run()
 
 
 class Arm(Protocol):

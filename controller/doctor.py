@@ -30,7 +30,8 @@ from controller.findings import (
 )
 from controller.inventory import Host
 from controller.load_hosts import server_address, unknown_load_host
-from controller.remote import NoLineYet, Transport, open_transport, run_for_line
+from controller.remote import NoLineYet, Transport, run_for_line
+from controller.transports import open_transport
 
 ANSWER_TIMEOUT_S = 15.0
 CONNECT_TIMEOUT_S = 4.0

@@ -11,7 +11,8 @@ from agent.records import Facts, RecordError
 from controller.errors import AgentFailed, RemoteError
 from controller.host_facts import HostFacts
 from controller.inventory import Host
-from controller.remote import Transport, agent_command, open_transport, run_for_line
+from controller.remote import Transport, agent_command, run_for_line
+from controller.transports import open_transport
 
 FACTS_TIMEOUT_S = 15.0
 MAX_AT_ONCE = 16

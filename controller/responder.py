@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from controller.errors import AgentFailed, HostLost, InputError
 from controller.inventory import Host
-from controller.remote import NoLineYet, agent_command, open_transport
+from controller.remote import NoLineYet, agent_command
 from controller.run_directory import PROJECT
+from controller.transports import open_transport
 
 WAITS = 12
 """How often a probe waits for an answer at most."""

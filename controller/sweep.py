@@ -23,9 +23,10 @@ from controller.fingerprint import changes
 from controller.journal import NO_ROOM, DiskFull, Journal, attempts
 from controller.machines import joined
 from controller.progress import Progress
-from controller.remote import Transport, open_transport
+from controller.remote import Transport
 from controller.run_directory import RunDirectory
 from controller.standing import attempts_made
+from controller.transports import open_transport
 from controller.trial import Attempt, LoadPart, Site, attempt_trial, load_request, trial_request
 
 AWAY = ("unreachable", "host_lost", "busy")

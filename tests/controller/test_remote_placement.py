@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from controller import remote as remote_module
+from controller import local as local_module
 from controller import trial as trial_module
 from controller.catalogue import load_catalogue
 from controller.errors import FingerprintChanged, InventoryError, RunRefused
@@ -171,7 +171,7 @@ def test_a_silent_load_host_is_lost_and_the_server_is_stopped(
 ) -> None:
     monkeypatch.setattr(trial_module, "START_AND_STOP_S", 0.2)
     monkeypatch.setattr(trial_module, "SLACK_S", 1.5)
-    monkeypatch.setattr(remote_module, "CLOSE_PATIENCE_S", 0.2)
+    monkeypatch.setattr(local_module, "CLOSE_PATIENCE_S", 0.2)
     pair.hosts["loader"].behave(load="silent")
     outcome, text = run(pair)
     assert {record["failure"]["kind"] for record in records(outcome)} == {"host_lost"}

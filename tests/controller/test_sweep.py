@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from controller import remote as remote_module
+from controller import local as local_module
 from controller import sweep as sweep_module
 from controller import trial as trial_module
 from controller.catalogue import load_catalogue
@@ -115,7 +115,7 @@ def test_a_silent_host_is_lost_at_the_deadline_and_the_others_go_on(
     monkeypatch.setattr(trial_module, "READY_TIMEOUT_S", 0.3)
     monkeypatch.setattr(trial_module, "START_AND_STOP_S", 0.2)
     monkeypatch.setattr(trial_module, "SLACK_S", 1.5)
-    monkeypatch.setattr(remote_module, "CLOSE_PATIENCE_S", 0.2)
+    monkeypatch.setattr(local_module, "CLOSE_PATIENCE_S", 0.2)
     fleet.add("web2")
     one_host.behave(trials={"threadedx1": ["silent"]})
     began = time.monotonic()
