@@ -52,8 +52,8 @@ class Line:
         os.write(self._write, text.encode())
 
     def hang_up(self) -> None:
-        os.close(self._write)
-        self._write = -1
+        write, self._write = self._write, -1
+        os.close(write)
 
     def await_order(self, expected: str, timeout_s: float = 5.0) -> Order | None:
         return await_order(self.lease, self.said.append, expected, timeout_s)
@@ -117,9 +117,11 @@ def test_an_order_that_is_none_ends_the_trial(line: Line, nonsense: Any) -> None
 
 
 def test_the_lease_ends_with_the_line_while_an_order_is_awaited(line: Line) -> None:
-    threading.Timer(0.05, line.hang_up).start()
+    later = threading.Timer(0.05, line.hang_up)
+    later.start()
     with pytest.raises(TrialProblem, match="the controller went away"):
         line.await_order("begin")
+    later.join()
 
 
 def test_an_order_that_comes_during_another_wait_is_kept(line: Line) -> None:
