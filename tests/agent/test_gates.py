@@ -188,8 +188,8 @@ def test_a_ceiling_need_not_leave_the_load_generator_time_to_spare() -> None:
 
 def test_a_load_generator_that_counts_its_own_time_is_not_charged_with_its_start() -> None:
     hurried = replace(GOOD, counters=replace(COUNTERS, load=GroupCounters(2.0, 2.5)))
-    assert failed(replace(hurried, load=load(cpu_s=3.0))) == set()
-    assert failed(replace(GOOD, load=load(cpu_s=4.5))) == {"load_cpu"}
+    assert failed(replace(hurried, load=replace(LOAD, cpu_s=3.0))) == set()
+    assert failed(load(cpu_s=4.5)) == {"load_cpu"}
 
 
 def test_keepalive_is_told_by_the_kernel_where_the_tool_is_silent() -> None:
