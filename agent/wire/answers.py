@@ -3,7 +3,7 @@
 An answer is STDOUT (and STDERR) records and one END_REQUEST, all under the request's id; the records of
 several requests may come in any order among each other. Answers are mostly alike to the byte. One that has
 been checked in full is therefore kept, and another is right as soon as it compares equal to it, which costs
-one comparison instead of a parse.
+one comparison instead of a parse; one a piece, where it comes in pieces.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 from agent.wire.protocol import (
     CANT_MPX_CONN,
     END_REQUEST,
+    HEADER_BYTES,
     OVERLOADED,
     REQUEST_COMPLETE,
     STDERR,
@@ -180,7 +181,7 @@ class _Answer:
         self.output: List[bytes] = []
         self.output_bytes = 0
         self.ended_streams: List[int] = []
-        self.contiguous_from: Optional[int] = None
+        self.records: List[bytes] = []
         self.mixed = False
 
 
@@ -201,6 +202,9 @@ class Conversation:
         self._last_id = 0
         self._highest_id = 0
         self._partial = 0
+        self._expected = b""
+        self._expected_id = 0
+        self._expected_seen = 0
         self.open: Dict[int, Optional[_Answer]] = {}
         self.untouched = True
 
@@ -228,16 +232,17 @@ class Conversation:
             When the rest of the connection cannot be trusted. Requests may have ended before: see `open`.
         """
         ended: List[int] = []
-        at = 0
-        if self.untouched:
+        if self.untouched or self._expected_seen:
+            continues = self._expected_seen > 0
             at = self._take_equal(data, ended)
             if at == len(data):
-                self._verdicts.burst, self._verdicts.burst_ids = data, ended
+                self.untouched = not self._expected_seen
+                if self.untouched and not continues:
+                    self._verdicts.burst, self._verdicts.burst_ids = data, ended
                 return ended
+            data = self._unread() + data[at:]
         try:
-            for kind, request_id, start, content_end, record_end in self._parser.feed(
-                data[at:] if at else data
-            ):
+            for kind, request_id, start, content_end, record_end in self._parser.feed(data):
                 if self._take_record(kind, request_id, start, content_end, record_end):
                     ended.append(request_id)
             if self._parser.pending_bytes and not self.open:
@@ -248,32 +253,51 @@ class Conversation:
             fault.ended = ended
             raise
         self.untouched = not self._partial and not self._parser.pending_bytes
-        if self._partial:
-            for answer in self.open.values():
-                if answer is not None:
-                    answer.contiguous_from = None
         return ended
 
     def _take_equal(self, data: bytes, ended: List[int]) -> int:
-        """Take answers that equal a right one as long as they do; return how many bytes they were."""
-        verdicts = self._verdicts
-        known = verdicts.records_by_id
-        still_open = self.open
+        """Take answers that equal a right one as long as they do; return how many bytes they were.
+
+        The last one may lack its end: it is awaited then.
+        """
         at = 0
         length = len(data)
-        while length - at > 8:
-            request_id = data[at + 2] << 8 | data[at + 3]
-            if request_id not in still_open:
+        while at < length and (self._expected_seen or self._expects(data, at)):
+            records, seen = self._expected, self._expected_seen
+            missing = len(records) - seen
+            if length - at < missing:
+                if records.startswith(data[at:] if at else data, seen):
+                    self._expected_seen += length - at
+                    at = length
                 break
-            records = known.get(request_id) or verdicts.records_for(request_id)
-            if records is None or not data.startswith(records, at):
+            if not data.startswith(records[seen:] if seen else records, at):
                 break
-            at += len(records)
-            self._close(request_id)
-            ended.append(request_id)
+            at += missing
+            self._expected_seen = 0
+            self._close(self._expected_id)
+            ended.append(self._expected_id)
         if ended:
-            verdicts.judge_equal(len(ended))
+            self._verdicts.judge_equal(len(ended))
         return at
+
+    def _expects(self, data: bytes, at: int) -> bool:
+        """Look up the right answer to the request whose record begins here; tell whether there is one."""
+        if len(data) - at < HEADER_BYTES:
+            return False
+        request_id = data[at + 2] << 8 | data[at + 3]
+        if request_id not in self.open:
+            return False
+        records = self._verdicts.records_by_id.get(request_id) or self._verdicts.records_for(request_id)
+        if records is None:
+            return False
+        self._expected, self._expected_id = records, request_id
+        return True
+
+    def _unread(self) -> bytes:
+        """Return what was only compared so far, for it has to be parsed after all."""
+        seen = self._expected[: self._expected_seen]
+        self._expected_seen = 0
+        return seen
 
     def _close(self, request_id: int) -> None:
         if len(self.open) > 1 and next(iter(self.open)) != request_id:
@@ -282,10 +306,12 @@ class Conversation:
 
     def _take_record(self, kind: int, request_id: int, start: int, content_end: int, record_end: int) -> bool:
         """Take one record; return whether it ended its request."""
-        answer = self._answer_for(kind, request_id, start)
+        answer = self._answer_for(kind, request_id)
         content = self._parser.buffer[start:content_end]
+        if kind != STDERR:  # an answer without such a record is as right, and one with it has to be counted
+            answer.records.append(self._parser.buffer[start - HEADER_BYTES : record_end])
         if kind == END_REQUEST:
-            self._end(request_id, answer, content, record_end)
+            self._end(request_id, answer, content)
             return True
         if kind in answer.ended_streams:
             raise ConnectionFault(
@@ -305,7 +331,7 @@ class Conversation:
             self._verdicts.stderr_bytes += len(content)
         return False
 
-    def _answer_for(self, kind: int, request_id: int, start: int) -> _Answer:
+    def _answer_for(self, kind: int, request_id: int) -> _Answer:
         if kind not in (STDOUT, STDERR, END_REQUEST):
             raise ConnectionFault(
                 "stray_record", f"{type_name(kind)} with request id {request_id}, nobody asked for it"
@@ -322,14 +348,13 @@ class Conversation:
         answer = self.open[request_id]
         if answer is None:
             answer = self.open[request_id] = _Answer()
-            answer.contiguous_from = start - 8
             self._partial += 1
         elif request_id != self._last_id:
             answer.mixed = True
         self._last_id = request_id
         return answer
 
-    def _end(self, request_id: int, answer: _Answer, content: bytes, record_end: int) -> None:
+    def _end(self, request_id: int, answer: _Answer, content: bytes) -> None:
         verdicts = self._verdicts
         app_status, protocol_status = decode_end(content)
         self._close(request_id)
@@ -344,14 +369,17 @@ class Conversation:
             verdicts.fault("app_status", f"request id {request_id}: application status {app_status}")
         else:
             right = verdicts.judge(request_id, b"".join(answer.output))
-            if right and not answer.mixed and answer.contiguous_from is not None:
-                verdicts.remember(self._parser.buffer[answer.contiguous_from : record_end])
+            if right:
+                verdicts.remember(b"".join(answer.records))
 
     def ended(self) -> Optional[Fault]:
         """Take the end of the connection; return what is wrong with it, or None when nothing was open.
 
         The open requests are lost; `open` still names them.
         """
+        if self._expected_seen:
+            for _ in self._parser.feed(self._unread()):
+                pass
         if self._parser.pending_bytes:
             return "half_record", f"the connection ended {self._parser.pending_bytes} bytes into a record"
         if self.open:

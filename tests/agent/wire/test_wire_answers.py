@@ -42,6 +42,23 @@ def test_a_right_answer_counts_at_every_split() -> None:
         assert talk.ended() is None
 
 
+def test_a_known_answer_is_compared_at_every_split_and_a_false_end_of_it_is_seen() -> None:
+    wire, false = (b"".join(answer(1, response)) for response in (RESPONSE, RESPONSE[:-1] + b"?"))
+    for cut in range(1, len(wire)):
+        verdicts, talk = conversation(1)
+        talk.take(wire)
+        for response, ok, failed in ((wire, 2, 0), (false, 2, 1), (wire, 3, 1)):
+            talk.begin([1])
+            assert [talk.take(response[:cut]), talk.untouched, talk.take(response[cut:])] == [[], False, [1]]
+            assert (verdicts.ok, verdicts.failed, talk.untouched) == (ok, failed, True)
+        talk.begin([1])
+        talk.take(wire[:cut])
+        found = talk.ended()
+        assert found is not None
+        at_a_record_end = cut in {sum(map(len, answer(1)[:count])) for count in range(len(wire))}
+        assert found[0] == ("closed_early" if at_a_record_end else "half_record")
+
+
 @unhurried
 @given(st.randoms(use_true_random=False), st.integers(2, 6), st.integers(1, 300))
 def test_answers_in_any_mixture_and_any_split_are_told_apart(
