@@ -8,21 +8,27 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
-TESTS = Path(__file__).resolve().parent
-HANDLERS = TESTS.parent / "fcgi_handlers"
+HANDLERS = Path(__file__).resolve().parents[1] / "fcgi_handlers"
 ON_HOSTS = {"integration", "roles"}
 """Folders of tests that provision or measure: one after the other, for they share builds and packages."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests stay together when several processes run the suite (`--dist loadgroup`)."""
-    for item in items:
-        place = item.path.relative_to(TESTS)
-        group = "hosts" if place.parts[0] in ON_HOSTS else str(place)
-        item.add_marker(pytest.mark.xdist_group(group))
+class ByPlace(LoadScopeScheduling):
+    """Gives each process of a parallel run whole files, and all tests that need hosts to the same one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "hosts" if Path(file).parts[1] in ON_HOSTS else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByPlace:
+    """Say which tests stay together when several processes run the suite."""
+    return ByPlace(config, log)
 
 
 @pytest.fixture(scope="session")
