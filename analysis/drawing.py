@@ -1,16 +1,14 @@
-"""Figures written as PNG and SVG, in processes of their own where there are many to draw."""
+"""Figures written as PNG and SVG, in other processes where there are many."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from analysis.figures.style import RC
@@ -19,38 +17,6 @@ from analysis.illustration import Illustration
 PNG_DPI = 130
 PNG_COMPRESSION = 3
 """Half the time of zlib's own choice (6) for a tenth more bytes."""
-LARGE_JOURNAL_BYTES = 20_000_000
-"""From here on it pays to start processes that draw: each needs seconds to load its libraries."""
-
-
-@contextmanager
-def drawers(journal: Path, processes: int | None = None) -> Iterator[Executor | None]:
-    """Start the processes that draw, so that they load their libraries while the journal is read.
-
-    Parameters
-    ----------
-    journal : Path
-        The larger it is, the more there is to draw.
-    processes : int, optional
-        How many; by default one a core for a large journal, else none.
-
-    Yields
-    ------
-    Executor or None
-        ``None`` where this process draws itself.
-    """
-    if processes is None:
-        large = journal.is_file() and journal.stat().st_size >= LARGE_JOURNAL_BYTES
-        processes = len(os.sched_getaffinity(0)) if large else 1
-    if processes < 2:
-        yield None
-        return
-    # spawned, not forked: this process may hold threads and locks of its libraries
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        for _ in range(processes):
-            pool.submit(os.getpid)
-        yield pool
 
 
 def start_drawing(
@@ -65,7 +31,7 @@ def start_drawing(
     folder : Path
         Where to; ``<name>.png`` and ``<name>.svg``.
     pool : Executor or None
-        From `drawers`. Its processes begin at once and the results are waited for one by one.
+        From `workers.workers`. Its processes begin at once and the results are waited for one by one.
     watermark : str
         Text across each figure.
     """
@@ -85,13 +51,22 @@ def draw_files(item: Illustration, *, folder: Path, watermark: str = "") -> bool
     if watermark:
         _mark(figure, watermark)
     with mpl.rc_context(RC):
+        _settle(figure)
         figure.savefig(
             folder / f"{item.name}.png", dpi=PNG_DPI, pil_kwargs={"compress_level": PNG_COMPRESSION}
         )
-        # the layout is settled; solving it again for the second file would take as long as drawing
-        figure.set_layout_engine("none")
         figure.savefig(folder / f"{item.name}.svg", metadata={"Date": None})
     return True
+
+
+def _settle(figure: Figure) -> None:
+    """Lay a figure out once for both files: with an engine left, each file is drawn twice to apply it."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        figure.set_dpi(PNG_DPI)
+        FigureCanvasAgg(figure)
+        engine.execute(figure)
+        figure.set_layout_engine(None)
 
 
 def _mark(figure: Figure, text: str) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
+from itertools import repeat
+from typing import Any
 
 import pandas as pd
 
@@ -31,6 +35,9 @@ from analysis.peak import INCONCLUSIVE, Evidence, PeakVerdict, Suspect, judge, s
 from analysis.startup import Crossing, crossings, start_table, start_trials, study_crossing
 from analysis.steadiness import steadiness_table
 from analysis.tables import cell_table, ratio_table
+
+CURVES_AT_A_TIME = 5
+"""Work for one process at a time, where other processes share it."""
 
 
 @dataclass(frozen=True)
@@ -137,28 +144,34 @@ class Findings:
         return varying_conditions(self.trials)
 
 
-def find(run: Run) -> Findings:
+def find(run: Run, pool: Executor | None = None) -> Findings:
     """Compute everything that the report says about a run.
 
     Parameters
     ----------
     run : Run
         As `dataset.read_run` gives it.
+    pool : Executor, optional
+        Processes that compute a share of it. What is found does not depend on them.
     """
     apart = ("workload",) if run.measures_starts else ()
     attempts = with_setting(run.attempts, run.interpreters, apart=apart)
     trials = trials_of(attempts)
     curves = [] if run.measures_starts else curves_of(trials)
+    models = _start_models(curves, pool)
+    compared = compare_handlers(curves, run.indifference, run.without_gil, pool)
     starts = start_trials(trials)
     found_crossings = crossings(starts, run.starts, run.indifference)
     delta = run.indifference
     best = [best_set(curve.processes, curve.log_rps, delta) for curve in curves]
-    comparisons = compare_handlers(curves, delta, run.without_gil)
     labels = {str(host): run.label(str(host)) for host in trials["host"].unique()}
     drifts = {host: drift_of(trials, host) for host in labels}
     ceilings = ceilings_of(trials)
     counters = counter_table(trials)
     peaks = judge_peaks(run, curves, best, counters)
+    odd = tuple(odd_cells(curves))
+    limits = limits_table(trials, {host: ceiling.estimate for host, ceiling in ceilings.items()})
+    comparisons = list(compared)
     return Findings(
         run=run,
         attempts=attempts,
@@ -170,10 +183,10 @@ def find(run: Run) -> Findings:
         cells=cell_table(curves, best, trials, labels),
         ratios=ratio_table(comparisons, labels),
         counters=counters,
-        limits=limits_table(trials, {host: ceiling.estimate for host, ceiling in ceilings.items()}),
-        models=_models(curves),
+        limits=limits,
+        models={key: choice for key, choice in models if choice is not None},
         drifts=drifts,
-        odd=tuple(odd_cells(curves)),
+        odd=odd,
         peaks=tuple(peaks),
         claims=tuple(all_claims(curves, best, comparisons, peaks, found_crossings, indifference=delta)),
         best_without_flagged=_without_flagged(curves, drifts, delta),
@@ -187,13 +200,19 @@ def find(run: Run) -> Findings:
     )
 
 
-def _models(curves: Sequence[Curve]) -> dict[tuple[str, str, str], ModelChoice]:
-    chosen = {
-        (curve.host, curve.setting, curve.handler): choose_model(curve.processes, curve.log_rps)
-        for curve in curves
-        if curve.model != LIMIT
-    }
-    return {key: choice for key, choice in chosen.items() if choice is not None}
+def _start_models(
+    curves: Sequence[Curve], pool: Executor | None
+) -> Iterator[tuple[tuple[str, str, str], ModelChoice | None]]:
+    modelled = [curve for curve in curves if curve.model != LIMIT]
+    chosen = _share(pool)(
+        choose_model, [curve.processes for curve in modelled], [curve.log_rps for curve in modelled]
+    )
+    return zip(((curve.host, curve.setting, curve.handler) for curve in modelled), chosen, strict=True)
+
+
+def _share(pool: Executor | None) -> Callable[..., Iterator[Any]]:
+    """Return what maps a function over arguments: in other processes from now on, or here when asked for."""
+    return map if pool is None else partial(pool.map, chunksize=CURVES_AT_A_TIME)
 
 
 def _without_flagged(
@@ -289,32 +308,38 @@ def all_claims(
 
 
 def compare_handlers(
-    curves: list[Curve], indifference: float, without_gil: frozenset[str]
-) -> list[Comparison]:
+    curves: Sequence[Curve],
+    indifference: float,
+    without_gil: frozenset[str],
+    pool: Executor | None = None,
+) -> Iterator[Comparison]:
     """Compare every handler with the reference handler of its host, setting and interpreter.
 
     The reference is ``threaded``, or the first handler by name where that was not measured. Where
     interpreters vary, each handler is then compared with itself under the first one that has a global lock.
     The ceiling of the FastCGI path is no rival.
     """
+    pairs = list(_rivals(curves, without_gil))
+    return _share(pool)(compare, *zip(*pairs, strict=True), repeat(indifference)) if pairs else iter(())
+
+
+def _rivals(curves: Sequence[Curve], without_gil: frozenset[str]) -> Iterator[tuple[Curve, Curve]]:
+    """Yield which curve is compared with which."""
     groups: dict[tuple[str, str], list[Curve]] = {}
     for curve in curves:
         if curve.model != LIMIT:
             groups.setdefault((curve.host, curve.setting), []).append(curve)
-    comparisons = []
     for group in groups.values():
         pythons = sorted({curve.python for curve in group}, key=lambda name: (name in without_gil, name))
         for python in pythons:
-            comparisons += _compare_all([curve for curve in group if curve.python == python], indifference)
+            same_python = [curve for curve in group if curve.python == python]
+            reference = next(
+                (curve for curve in same_python if curve.model == REFERENCE_HANDLER), same_python[0]
+            )
+            yield from ((curve, reference) for curve in same_python if curve is not reference)
         for curve in group:
             same = [other for other in group if (other.model, other.python) == (curve.model, pythons[0])]
-            comparisons += [compare(curve, other, indifference) for other in same if other is not curve]
-    return comparisons
-
-
-def _compare_all(group: list[Curve], indifference: float) -> list[Comparison]:
-    reference = next((curve for curve in group if curve.model == REFERENCE_HANDLER), group[0])
-    return [compare(curve, reference, indifference) for curve in group if curve is not reference]
+            yield from ((curve, other) for other in same if other is not curve)
 
 
 def ceilings_of(trials: pd.DataFrame) -> dict[str, Interval]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from analysis.attempts import OLDER_PYTHON
 from analysis.best_set import BestSet, best_set, blocks_for_difference
 from analysis.curves import Curve
-from analysis.dataset import OLDER_PYTHON
 from analysis.explanation import mechanism
 from analysis.handlers import LIMIT
 from analysis.intervals import mean_interval

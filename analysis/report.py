@@ -12,7 +12,7 @@ import typer
 
 from analysis import contents, page
 from analysis.dataset import newest_run, read_run
-from analysis.drawing import drawers, start_drawing
+from analysis.drawing import start_drawing
 from analysis.errors import AnalysisError
 from analysis.evidence_tables import evidence
 from analysis.findings import Findings, find
@@ -21,6 +21,7 @@ from analysis.illustrations import illustrations
 from analysis.result_tables import tables
 from analysis.summary import summary
 from analysis.tables import write_csv
+from analysis.workers import workers
 
 WATERMARK = "SYNTHETIC — NOT MEASURED"
 
@@ -51,7 +52,7 @@ def write_report(directory: Path, output: Path | None = None, *, processes: int 
     output : Path, optional
         Where to; ``<directory>/report`` by default. Files of an older report are replaced.
     processes : int, optional
-        Processes that draw the figures, see `drawing.drawers`. The files do not depend on it.
+        Processes that share the work, see `workers.workers`. The files do not depend on it.
 
     Returns
     -------
@@ -63,8 +64,8 @@ def write_report(directory: Path, output: Path | None = None, *, processes: int 
     AnalysisError
         When the directory cannot be read as a run.
     """
-    with drawers(directory / "journal.jsonl", processes) as pool:
-        findings = find(read_run(directory))
+    with workers(directory / "journal.jsonl", processes) as pool:
+        findings = find(read_run(directory, pool), pool)
         output = output or directory / "report"
         figures = _emptied(output / "figures")
         watermark = WATERMARK if findings.run.synthetic else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.dataset import SLOWING_DOWN, STEADY, WARMING_UP
+from analysis.attempts import SLOWING_DOWN, STEADY, WARMING_UP
 
 UNSTEADY_SHARE = 0.1
 """From this share of unsteady attempts on a handler or cell is named."""

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from analysis.curves import curves_of, trials_of, with_setting
 from analysis.dataset import newest_run, read_run
 from analysis.errors import RunUnreadable
+from analysis.journal import Reading
 
 
 @pytest.fixture
@@ -62,6 +65,21 @@ def test_the_journal_of_another_run_is_refused_by_name(run_copy: Path) -> None:
         read_run(run_copy)
 
 
+def test_a_journal_read_in_parts_is_the_same_as_in_one_piece(run_copy: Path) -> None:
+    journal = run_copy / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    lines[3] = b"no record\n"
+    lines[-4] = lines[-4].replace(b'"trial":"', b'"trial":"other-', 1)
+    journal.write_bytes(b"".join(lines) + b'{"torn')
+    scheduled = read_run(run_copy).schedule["trial"]
+    whole = Reading(journal).journal(scheduled)
+    with ThreadPoolExecutor(3) as pool:
+        parts = Reading(journal, pool, part_bytes=10_000).journal(scheduled)
+    pd.testing.assert_frame_equal(parts.attempts, whole.attempts)
+    assert [item.line for item in whole.damage] == [4, len(lines) - 3, len(lines) + 1]
+    assert (parts.damage, parts.sha256) == (whole.damage, whole.sha256)
+
+
 def test_a_newer_schema_is_refused_with_the_remedy(run_copy: Path) -> None:
     meta = json.loads((run_copy / "run.json").read_text(encoding="utf-8"))
     (run_copy / "run.json").write_text(json.dumps({**meta, "schema": 2}), encoding="utf-8")
@@ -85,8 +103,6 @@ def test_a_trial_that_was_tried_again_counts_once_with_its_valid_attempt(two_hos
 
 def test_rows_of_one_server_start_are_one_value(two_hosts: Path) -> None:
     trials = with_setting(trials_of(read_run(two_hosts).attempts))
-    import pandas as pd
-
     many = pd.concat([trials] * 100)
     for one, hundred in zip(curves_of(trials), curves_of(many), strict=True):
         assert one.rps == pytest.approx(hundred.rps, rel=1e-12)

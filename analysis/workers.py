@@ -1,0 +1,43 @@
+"""Other processes that share the work of a large run."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+LARGE_JOURNAL_BYTES = 20_000_000
+"""From here on it pays to start other processes: each needs seconds to load its libraries."""
+
+
+@contextmanager
+def workers(journal: Path, processes: int | None = None) -> Iterator[Executor | None]:
+    """Start processes that read the journal, compute and draw with this one.
+
+    Parameters
+    ----------
+    journal : Path
+        The larger it is, the more there is to do.
+    processes : int, optional
+        How many; by default one a core for a large journal, else none.
+
+    Yields
+    ------
+    Executor or None
+        ``None`` where this process does all itself.
+    """
+    if processes is None:
+        large = journal.is_file() and journal.stat().st_size >= LARGE_JOURNAL_BYTES
+        processes = len(os.sched_getaffinity(0)) if large else 1
+    if processes < 2:
+        yield None
+        return
+    # spawned, not forked: this process may hold threads and locks of its libraries
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        for _ in range(processes):
+            pool.submit(os.getpid)
+        yield pool
