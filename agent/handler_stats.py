@@ -10,13 +10,13 @@ import os
 import signal
 import struct
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
 MAGIC = 0x46435357
 _LAYOUT = struct.Struct("<10Q")
-_ANSWER_TIMEOUT_S = 0.25
+_ANSWER_TIMEOUT_S = 1.0
 _POLL_S = 0.001
 
 
@@ -24,7 +24,8 @@ _POLL_S = 0.001
 class HandlerStats:
     """One file. The context switches are those at the time of the last of `answers`.
 
-    Where a handler counts no connections, the last three are 0.
+    They are None where that is not now: the process was asked and did not answer in time. Where a handler
+    counts no connections, the last three are 0.
     """
 
     pid: int
@@ -32,8 +33,8 @@ class HandlerStats:
     in_flight: int
     peak_in_flight: int
     answers: int
-    ctx_voluntary: int
-    ctx_involuntary: int
+    ctx_voluntary: Optional[int]
+    ctx_involuntary: Optional[int]
     connections: int
     highest_id: int
     peak_ids_per_connection: int
@@ -59,15 +60,16 @@ def read(directory: Path) -> dict[int, HandlerStats]:
 
 
 def read_with_usage(directory: Path, pids: frozenset[int]) -> dict[int, HandlerStats]:
-    """Ask the processes for their context switches first; those too busy to answer keep their old numbers."""
-    before = read(directory)
+    """Ask the processes for their context switches first; of those too busy to answer they are not known."""
+    answers = {pid: stats.answers for pid, stats in read(directory).items()}
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGUSR1)
     until_s = time.monotonic() + _ANSWER_TIMEOUT_S
     while True:
         stats = read(directory)
-        silent = [pid for pid in pids & set(stats) if stats[pid].answers == before[pid].answers]
+        silent = [pid for pid in pids & set(stats) if stats[pid].answers == answers.get(pid)]
         if not silent or time.monotonic() > until_s:
-            return stats
+            unknown = {pid: replace(stats[pid], ctx_voluntary=None, ctx_involuntary=None) for pid in silent}
+            return {**stats, **unknown}
         time.sleep(_POLL_S)

@@ -16,7 +16,10 @@ from agent.records import GroupCounters, SystemCounters
 
 @dataclass(frozen=True)
 class GroupSnapshot:
-    """What a group of processes has used so far; run-queue waits by thread."""
+    """What a group of processes has used so far; run-queue waits by thread.
+
+    Context switches are None where one of the processes could not say.
+    """
 
     cpu_user_s: float
     cpu_sys_s: float
@@ -24,8 +27,8 @@ class GroupSnapshot:
     threads: int
     descriptors: int
     processes: int
-    ctx_voluntary: int
-    ctx_involuntary: int
+    ctx_voluntary: Optional[int]
+    ctx_involuntary: Optional[int]
     run_queue_waits_s: Mapping[int, float]
 
 
@@ -70,7 +73,10 @@ def group(pids: Iterable[int], stats: Optional[Mapping[int, HandlerStats]] = Non
     Context switches come from `stats` of those that have some: /proc forgets those of threads that ended.
     """
     user_s = sys_s = 0.0
-    rss = threads = descriptors = processes = voluntary = involuntary = 0
+    rss = threads = descriptors = processes = 0
+    voluntary: Optional[int] = 0
+    involuntary: Optional[int] = 0
+    switches: tuple[Optional[int], Optional[int]]
     waits: dict[int, float] = {}
     for pid in pids:
         found = procfs.stat(pid)
@@ -84,11 +90,10 @@ def group(pids: Iterable[int], stats: Optional[Mapping[int, HandlerStats]] = Non
         processes += 1
         waits.update(_run_queue_waits(pid))
         if stats is None or pid not in stats:
-            one, other = procfs.parse_switches((procfs.PROC / str(pid) / "status").read_text())
-            voluntary, involuntary = voluntary + one, involuntary + other
+            switches = procfs.parse_switches((procfs.PROC / str(pid) / "status").read_text())
         else:
-            voluntary += stats[pid].ctx_voluntary
-            involuntary += stats[pid].ctx_involuntary
+            switches = stats[pid].ctx_voluntary, stats[pid].ctx_involuntary
+        voluntary, involuntary = _sum(voluntary, switches[0]), _sum(involuntary, switches[1])
     return GroupSnapshot(
         cpu_user_s=user_s,
         cpu_sys_s=sys_s,
@@ -102,6 +107,10 @@ def group(pids: Iterable[int], stats: Optional[Mapping[int, HandlerStats]] = Non
     )
 
 
+def _sum(one: Optional[int], other: Optional[int]) -> Optional[int]:
+    return None if one is None or other is None else one + other
+
+
 def group_between(before: GroupSnapshot, after: GroupSnapshot) -> GroupCounters:
     """Return what a group used between two moments."""
     waits = after.run_queue_waits_s.items()
@@ -109,14 +118,18 @@ def group_between(before: GroupSnapshot, after: GroupSnapshot) -> GroupCounters:
     return GroupCounters(
         cpu_user_s=round(after.cpu_user_s - before.cpu_user_s, 6),
         cpu_sys_s=round(after.cpu_sys_s - before.cpu_sys_s, 6),
-        ctx_voluntary=after.ctx_voluntary - before.ctx_voluntary,
-        ctx_involuntary=after.ctx_involuntary - before.ctx_involuntary,
+        ctx_voluntary=_difference(after.ctx_voluntary, before.ctx_voluntary),
+        ctx_involuntary=_difference(after.ctx_involuntary, before.ctx_involuntary),
         run_queue_wait_s=round(wait_s, 6),
         rss_bytes=after.rss_bytes,
         threads=after.threads,
         descriptors=after.descriptors,
         processes=after.processes,
     )
+
+
+def _difference(after: Optional[int], before: Optional[int]) -> Optional[int]:
+    return None if after is None or before is None else after - before
 
 
 def system_between(before: SystemSnapshot, after: SystemSnapshot) -> SystemCounters:

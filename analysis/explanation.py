@@ -20,7 +20,7 @@ COUNTERS = {
     "lighttpd_cpu_us": "lighttpd CPU (µs a request)",
     "ctx_voluntary": "voluntary switches a request",
     "ctx_involuntary": "involuntary switches a request",
-    "run_queue_wait_us": "run-queue wait (µs a request)",
+    "run_queue_wait_us": "run-queue wait, lasting threads (µs a request)",
     "rss_mb": "resident memory (MB)",
     "threads": "handler threads",
 }
@@ -42,11 +42,13 @@ def counter_table(trials: pd.DataFrame) -> pd.DataFrame:
     """
     valid = trials[(trials["role"] == "cell") & (trials["status"] == "valid")]
     requests = valid["requests_ok"].where(valid["requests_ok"] > 0)
+    # no server answers without one: in older runs a handler that was too busy to tell reads as none
+    switched = (valid["handlers_ctx_voluntary"] > 0) | (valid["handlers_ctx_involuntary"] > 0)
     costs = valid[["host", "setting", "handler", "processes"]].assign(
         handlers_cpu_us=1e6 * (valid["handlers_cpu_user_s"] + valid["handlers_cpu_sys_s"]) / requests,
         lighttpd_cpu_us=1e6 * (valid["lighttpd_cpu_user_s"] + valid["lighttpd_cpu_sys_s"]) / requests,
-        ctx_voluntary=valid["handlers_ctx_voluntary"] / requests,
-        ctx_involuntary=valid["handlers_ctx_involuntary"] / requests,
+        ctx_voluntary=valid["handlers_ctx_voluntary"].where(switched) / requests,
+        ctx_involuntary=valid["handlers_ctx_involuntary"].where(switched) / requests,
         run_queue_wait_us=1e6 * valid["handlers_run_queue_wait_s"] / requests,
         rss_mb=valid["handlers_rss_bytes"] / 1e6,
         threads=valid["handlers_threads"],
