@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,12 @@ from xdist.scheduler import LoadScopeScheduling
 HANDLERS = Path(__file__).resolve().parents[1] / "fcgi_handlers"
 ON_HOSTS = {"integration", "roles"}
 """Folders of tests that provision or measure: one after the other, for they share builds and packages."""
+
+
+def pytest_configure() -> None:
+    """Take Ctrl-C also where a shell started the suite in its background: what it starts inherits that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class ByPlace(LoadScopeScheduling):
