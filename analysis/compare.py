@@ -21,6 +21,11 @@ from analysis.intervals import BLOCKS_FOR_INTERVAL, Interval, median_interval
 from analysis.report import find_run
 from analysis.tables import percent
 
+SMALLEST_P = 0.0005
+
+LEGEND = """requests/s: median over n server starts ± the larger half of its 95 % interval
+B over A: ~ where no change is shown; p of a Mann-Whitney test, Holm over the cells of a host"""
+
 
 def compare_runs(first: Run, second: Run) -> pd.DataFrame:
     """Compare the cells that two runs share.
@@ -100,9 +105,8 @@ def _change(row: dict[Any, Any]) -> str:
     n = f"n={row['n_a']}+{row['n_b']}"
     if not np.isfinite(row["p_holm"]):
         return f"~ (too few blocks, {n})"
-    if row["p_holm"] >= ALPHA:
-        return f"~ (p={row['p_holm']:.3f} {n})"
-    return f"{row['percent']:+.2f}% (p={row['p_holm']:.3f} {n})"
+    p = "p<0.001" if row["p_holm"] < SMALLEST_P else f"p={row['p_holm']:.3f}"
+    return f"~ ({p} {n})" if row["p_holm"] >= ALPHA else f"{row['percent']:+.2f}% ({p} {n})"
 
 
 def geometric_means(table: pd.DataFrame) -> Iterator[str]:
@@ -154,10 +158,12 @@ def main(
     if table.empty:
         typer.echo("error: the runs share no cell: compare runs of the same experiment and hosts", err=True)
         raise typer.Exit(2)
+    typer.echo(f"A: {old.run_id}\nB: {new.run_id}\n{LEGEND}")
     for (host, setting, handler), own in table.groupby(["host", "setting", "handler"]):
-        typer.echo(f"\n{host}: {handler} ({setting}), requests/s")
+        typer.echo(f"\n{host}: {handler} ({setting})")
+        typer.echo(f"  {'processes':>9}  {'A':>16}  {'B':>16}  B over A")
         for row in own.itertuples():
-            typer.echo(f"  {row.processes:>4}  {row.a:>16}  {row.b:>16}  {row.change}")
+            typer.echo(f"  {row.processes:>9}  {row.a:>16}  {row.b:>16}  {row.change}")
     typer.echo("")
     for line in geometric_means(table):
         typer.echo(line)

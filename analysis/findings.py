@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Any
 
 import pandas as pd
@@ -159,6 +159,7 @@ def find(run: Run, pool: Executor | None = None) -> Findings:
     trials = trials_of(attempts)
     curves = [] if run.measures_starts else curves_of(trials)
     models = _start_models(curves, pool)
+    odd = _share(pool)(odd_cells, [[curve] for curve in curves])
     compared = compare_handlers(curves, run.indifference, run.without_gil, pool)
     starts = start_trials(trials)
     found_crossings = crossings(starts, run.starts, run.indifference)
@@ -169,7 +170,6 @@ def find(run: Run, pool: Executor | None = None) -> Findings:
     ceilings = ceilings_of(trials)
     counters = counter_table(trials)
     peaks = judge_peaks(run, curves, best, counters)
-    odd = tuple(odd_cells(curves))
     limits = limits_table(trials, {host: ceiling.estimate for host, ceiling in ceilings.items()})
     comparisons = list(compared)
     return Findings(
@@ -186,7 +186,7 @@ def find(run: Run, pool: Executor | None = None) -> Findings:
         limits=limits,
         models={key: choice for key, choice in models if choice is not None},
         drifts=drifts,
-        odd=odd,
+        odd=tuple(chain.from_iterable(odd)),
         peaks=tuple(peaks),
         claims=tuple(all_claims(curves, best, comparisons, peaks, found_crossings, indifference=delta)),
         best_without_flagged=_without_flagged(curves, drifts, delta),

@@ -51,9 +51,9 @@ def _host(findings: Findings, host: str, setting: str) -> Iterator[Illustration]
     cells = _of(findings.cells, setting, host)
     if cells.empty or not (cells["n"] > 0).any():
         return
-    attempts = _of(findings.attempts, setting, host)
-    columns = ["handler", "model", "processes", "status", "goodput_rps"]
-    attempts = attempts.loc[attempts["role"] == "cell", columns]
+    columns = ["host", "setting", "role", "handler", "model", "processes", "status", "goodput_rps"]
+    attempts = _of(findings.attempts[columns], setting, host)
+    attempts = attempts[attempts["role"] == "cell"]
     ceiling = findings.ceilings.get(host)
     label = findings.run.label(host)
     yield Illustration(

@@ -18,10 +18,11 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True)
 class Value:
-    """One table cell: what is shown and what it is sorted by."""
+    """One table cell: what is shown, what it is sorted by, and whether it is a number."""
 
     text: str
     sort: str
+    number: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,15 @@ def value(content: Any, form: str = "") -> Value:
     if isinstance(content, bool):
         return Value("yes" if content else "no", str(int(content)))
     if isinstance(content, int | float):
-        return Value(format(content, form), repr(float(content)))
+        return Value(_not_zero(content, format(content, form)), repr(float(content)), number=True)
     return Value(str(content), str(content))
+
+
+def _not_zero(content: float, text: str) -> str:
+    """Return ``<0.0001`` for a positive number that its format makes ``0.0000``."""
+    if content > 0 and re.fullmatch(r"0\.0+", text):
+        return f"<{text[:-1]}1"
+    return text
 
 
 def table_of(
@@ -101,14 +109,17 @@ def environment() -> jinja2.Environment:
 
 
 _VERDICT_WORDS = re.compile(
-    r"\b(GAIN|LOSS|NO DIFFERENCE|INCONCLUSIVE|REAL|NOISE|HOLDS|FAILS|UNDECIDED)\b|(recommended \d+)"
+    r"\b(GAIN|LOSS|NO DIFFERENCE|INCONCLUSIVE|REAL|NOISE|HOLDS|FAILS|UNDECIDED)\b"
+    r"|(recommended \d+)|(run [\w-]+ with \d+ process(?:es)?)"
 )
+_COMMAND = re.compile(r"`([^`]+)`")
 
 
 def emphasised(line: str) -> markupsafe.Markup:
-    """Return a verdict line as HTML with the verdict itself in bold; the rest is escaped."""
+    """Return a line as HTML: the verdict itself in bold, commands as code; the rest is escaped."""
     escaped = str(markupsafe.escape(line))
-    return markupsafe.Markup(_VERDICT_WORDS.sub(r"<strong>\g<0></strong>", escaped))  # noqa: S704 - escaped above
+    bold = _VERDICT_WORDS.sub(r"<strong>\g<0></strong>", escaped)
+    return markupsafe.Markup(_COMMAND.sub(r"<code>\1</code>", bold))  # noqa: S704 - escaped above
 
 
 def render_html(context: dict[str, Any]) -> str:

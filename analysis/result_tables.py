@@ -244,7 +244,10 @@ def _counters_table(findings: Findings) -> Table:
     columns |= {"processes": ("processes", "d")}
     columns |= {name: (text, ",.2f") for name, text in COUNTERS.items()}
     columns = _without_setting(findings, columns)
-    note = "Medians over server starts."
+    note = (
+        "Medians over server starts. Context switches are those of all threads, where every handler process"
+        " could tell them; run-queue wait is that of threads that lived to the end of the measurement."
+    )
     return table_of(findings.counters, "counters", "What one request costs", columns, note)
 
 

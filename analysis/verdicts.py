@@ -41,25 +41,48 @@ def short_lines(
     lines = []
     for (host, setting), known in places.items():
         pairs = [item for item in comparisons if (item.host, item.setting) == (host, setting)]
-        counts = [f"{curve.handler} {best.recommended}" for curve, best in known if best.recommended]
-        text = "; ".join(filter(None, (_in_short(item, indifference) for item in pairs)))
-        if counts:
-            text += f"{'; ' if text else ''}processes recommended: {', '.join(counts)}"
-        else:
-            text += f"{'; ' if text else ''}no process count is named yet"
-        lines.append(f"{place_text(host, known[0][0].cores, setting)}: {text}")
+        counts = {curve.handler: best.recommended for curve, best in known if best.recommended}
+        fastest = _fastest(pairs)
+        texts = []
+        if fastest in counts:
+            texts.append(f"run {fastest} with {plural(counts[fastest], 'process', 'processes')}")
+        texts += filter(None, (_in_short(item, indifference) for item in pairs))
+        texts.append(_recommended(counts, indifference))
+        lines.append(f"{place_text(host, known[0][0].cores, setting)}: {'; '.join(texts)}")
     return lines
+
+
+def _fastest(pairs: Sequence[Comparison]) -> str:
+    """Return the handler that all comparisons of a place favour, "" where they leave that open."""
+    verdicts = {item.handler: item.best.verdict for item in pairs if item.best is not None}
+    references = {item.reference for item in pairs}
+    if len(references) != 1 or len(verdicts) < len(pairs):
+        return ""
+    gains = [handler for handler, verdict in verdicts.items() if verdict == GAIN]
+    if len(gains) == 1 and all(verdict in {GAIN, LOSS, NO_DIFFERENCE} for verdict in verdicts.values()):
+        return gains[0]
+    return references.pop() if set(verdicts.values()) == {LOSS} else ""
+
+
+def _recommended(counts: dict[str, int], indifference: float) -> str:
+    if not counts:
+        return "no process count is named yet"
+    listed = ", ".join(f"{handler} {count}" for handler, count in counts.items())
+    near = f"the fewest that measured within {100 * indifference:g} % of the best"
+    return f"processes recommended ({near}): {listed}"
 
 
 def _in_short(item: Comparison, indifference: float) -> str:
     best = item.best
     if best is None:
         return ""
-    ratio = f"{abs(percent(best.log_ratio.estimate)):.1f} %"
-    if best.verdict == GAIN:
-        return f"{item.handler} is faster than {item.reference} by {ratio}, each at its best count"
-    if best.verdict == LOSS:
-        return f"{item.handler} is slower than {item.reference} by {ratio}, each at its best count"
+    if best.verdict in {GAIN, LOSS}:
+        word = "faster" if best.verdict == GAIN else "slower"
+        ratio = f"{abs(percent(best.log_ratio.estimate)):.1f} %"
+        if best.log_ratio.low is not None and best.log_ratio.high is not None:
+            sizes = sorted(abs(percent(bound)) for bound in (best.log_ratio.low, best.log_ratio.high))
+            ratio += f" [{sizes[0]:.1f}, {sizes[1]:.1f}]"
+        return f"{item.handler} is {word} than {item.reference} by {ratio}, each at its best count"
     if best.verdict == NO_DIFFERENCE:
         return f"{item.handler} is as fast as {item.reference}, to within {100 * indifference:g} %"
     return f"whether {item.handler} or {item.reference} is faster is not decided"

@@ -168,5 +168,5 @@ def forest_figure(rows: pd.DataFrame, indifference: float) -> Figure | None:
         axes.plot(rows["difference_percent"], y, "o", color="#0072B2")
         axes.set_yticks(y, [f"{r.host}: {r.handler}, {r.processes} processes" for r in rows.itertuples()])
         axes.set_ylim(-0.7, len(rows) - 0.3)
-        axes.set_xlabel(f"minus the best other count (%)\n95 % simultaneous; grey: ±{delta:g} %")
+        axes.set_xlabel(f"lead over the best other count (%)\n95 % simultaneous; grey: ±{delta:g} %")
     return figure

@@ -210,7 +210,7 @@ def model_figure(cells: pd.DataFrame, choices: dict[tuple[str, str], ModelChoice
                 )
             grid[0, column].set_title(host)
             grid[1, column].axhline(0, color=MUTED, linewidth=1)
-            grid[1, column].set_xlabel("processes")
+            grid[1, column].set_xlabel("processes\nfitted to the geometric means over blocks")
             whole_numbers(grid[1, column])
         grid[0, 0].set_ylabel("goodput (requests/s)")
         grid[1, 0].set_ylabel("median over\nmodel (%)")
