@@ -32,7 +32,7 @@ lab-down: setup ## Remove the lab hosts and everything of theirs
 test: ## The whole suite, set-up included
 	scripts/system-packages.sh test
 	$(MAKE) --no-print-directory setup-dev
-	$(BIN)/python -m pytest --numprocesses 2 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses 3 --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: setup-dev ## ruff, mypy, import layers, yamllint, ansible-lint
 	$(BIN)/ruff check .

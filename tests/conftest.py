@@ -15,8 +15,17 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 HANDLERS = Path(__file__).resolve().parents[1] / "fcgi_handlers"
-ON_HOSTS = {"integration", "roles"}
-"""Folders of tests that provision or measure: one after the other, for they share builds and packages."""
+LANES = {
+    "integration/test_bare_hosts": "bare hosts",
+    "integration/test_offline_controller": "bare hosts",
+    "integration/test_agent_trial": "this machine",
+    "integration/test_gates_for_real": "this machine",
+    "integration/test_wire_responders": "this machine",
+    "integration/test_wire_trial": "this machine",
+    "integration/": "provisioned lab",
+    "roles/": "this machine",
+}
+"""What tests share that only one process may use or would have to build twice; the longest come first."""
 
 
 def pytest_configure() -> None:
@@ -25,17 +34,28 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-class ByPlace(LoadScopeScheduling):
-    """Gives each process of a parallel run whole files, and all tests that need hosts to the same one."""
+def lane(nodeid: str) -> str:
+    """Return what a test shares with others: the first match in LANES, else its file."""
+    place = nodeid.partition("::")[0].removeprefix("tests/")
+    return next((LANES[start] for start in LANES if place.startswith(start)), place)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that several processes end at about the same time."""
+    lanes = list(LANES.values())
+    items.sort(key=lambda item: lanes.index(own) if (own := lane(item.nodeid)) in lanes else len(lanes))
+
+
+class ByLane(LoadScopeScheduling):
+    """Gives each process of a parallel run whole lanes."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return "hosts" if Path(file).parts[1] in ON_HOSTS else file
+        return lane(nodeid)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByPlace:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByLane:
     """Say which tests stay together when several processes run the suite."""
-    return ByPlace(config, log)
+    return ByLane(config, log)
 
 
 @pytest.fixture(scope="session")
