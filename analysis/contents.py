@@ -210,7 +210,8 @@ def compared(findings: Findings) -> list[str]:
     warm_up = "" if findings.run.measures_starts else f"{load.get('warmup_s', '?')} s warm-up, then "
     lines.append(
         f"One value is one server start: {warm_up}{load.get('measure_s', '?')} s measured."
-        " Goodput counts correct responses only. Hosts are compared on their own scale, never ranked by raw rate."
+        " Goodput counts correct responses only."
+        " Hosts are compared on their own scale, never ranked by raw rate."
     )
     return lines
 
