@@ -123,6 +123,7 @@ class HostFacts:
         return {
             "agent": (document.get("agent") or {}).get("fingerprint"),
             "handlers": (manifest.get("handlers") or {}).get("fingerprint"),
+            "native_handlers": (manifest.get("handlers") or {}).get("native"),
             "lighttpd": {build.version: build.fingerprint for build in self.lighttpd},
             "python": digest(manifest.get("python")),
             "load_generators": digest(manifest.get("load_generators")),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,7 +37,8 @@ LIGHTTPD = {
     "CMakeLists.txt": """
 cmake_minimum_required(VERSION 3.13)
 project(lighttpd C)
-if(EXISTS "@BROKEN@")
+get_filename_component(home ${CMAKE_INSTALL_PREFIX} DIRECTORY)
+if(EXISTS "${home}.broken")
   message(FATAL_ERROR "the moon is in the wrong phase")
 endif()
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/build)
@@ -44,6 +47,13 @@ target_link_libraries(lighttpd ${CMAKE_INSTALL_RPATH}/libpcre2-8.so)
 """,
     "main.c": "int pcre2_match_8(void);\nint main(void) { return pcre2_match_8() - 8; }\n",
 }
+# Programs of a host that lacks something: no libfcgi for the compiler, no CMake until a wheel brings one.
+CC_WITHOUT_LIBFCGI = """#!/bin/sh
+for word; do [ "$word" != -lfcgi ] || exit 1; done
+PATH=${PATH#*/tools/bin:} exec cc "$@"
+"""
+NO_CMAKE = "#!/bin/sh\nexit 1\n"
+CMAKE_OF_A_WHEEL = '#!/bin/sh\nPATH=${PATH#*/tools/bin:} exec cmake "$@"\n'
 # Builds in a second: the system's Python, which there says another version and whether it has the lock.
 PYTHON = {
     "configure": """#!/bin/sh
@@ -115,7 +125,7 @@ class Site:
     cache: Path
     project: Path
     archives: dict[str, Any]
-    broken: Path
+    cmake: dict[str, str]
     hosts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, name: str, **variables: Any) -> Path:
@@ -138,6 +148,8 @@ class Site:
             "source_archives_extra": self.archives,
             "fcgi_sweep_pcre2_version": "99.1",
             "bundles_project": str(self.project),
+            "source_build_poll_s": 1,
+            "build_tools_catalogue": {platform.machine(): [self.cmake]},
             **variables,
         }
         done = subprocess.run(
@@ -163,9 +175,22 @@ class Site:
         )
         return Outcome(done.returncode, done.stdout + done.stderr)
 
+    def add_poor(self, name: str) -> Path:
+        """Add a host without libfcgi and CMake, where nobody may install packages; return its prefix."""
+        prefix = self.add(name, system_packages_become=False)
+        for program, text in (("bin/cc", CC_WITHOUT_LIBFCGI), ("cmake/data/bin/cmake", NO_CMAKE)):
+            path = prefix / "tools" / program
+            path.parent.mkdir(parents=True)
+            path.write_text(text)
+            path.chmod(0o755)
+        (prefix / "tools/bin/cmake").symlink_to("../cmake/data/bin/cmake")
+        (prefix / ".fcgi-sweep").touch()
+        return prefix
+
     def manifest(self, host: str) -> dict[str, Any]:
         """Return what provisioning wrote down on a host."""
-        document: dict[str, Any] = json.loads((self.directory / host / "manifest.json").read_text())
+        prefix = Path(self.hosts[host]["fcgi_sweep_prefix"])
+        document: dict[str, Any] = json.loads((prefix / "manifest.json").read_text())
         return document
 
 
@@ -184,6 +209,15 @@ def pack(directory: Path, name: str, files: dict[str, str]) -> dict[str, Any]:
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "urls": [path.as_uri()],
     }
+
+
+def pack_wheel(directory: Path) -> dict[str, str]:
+    """Write a wheel of CMake that calls the one of this machine; return its entry for the catalogue."""
+    path = directory / "cmake-9.9-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("cmake/data/bin/cmake"), CMAKE_OF_A_WHEEL)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return {"name": "cmake", "version": "9.9", "file": path.name, "sha256": sha256, "platform": "any"}
 
 
 @pytest.fixture(scope="session")
@@ -207,18 +241,18 @@ def new_site(cache: Path, project: Path) -> Iterator[Site]:
     """Make a site without hosts; its paths are short, because unix sockets live below a prefix."""
     with tempfile.TemporaryDirectory(prefix="fs-") as name:
         directory = Path(name)
-        broken = directory / "broken"
-        lighttpd = {file: text.replace("@BROKEN@", str(broken)) for file, text in LIGHTTPD.items()}
         upstream = directory / "upstream"
         upstream.mkdir()
         archives = {
             "pcre2-99.1": pack(upstream, "pcre2-99.1", PCRE),
-            "lighttpd-9.9.1": pack(upstream, "lighttpd-9.9.1", lighttpd),
-            "lighttpd-9.9.0": pack(upstream, "lighttpd-9.9.0", lighttpd),
+            "lighttpd-9.9.1": pack(upstream, "lighttpd-9.9.1", LIGHTTPD),
+            "lighttpd-9.9.0": pack(upstream, "lighttpd-9.9.0", LIGHTTPD),
             "cpython-9.9.3": pack(upstream, "cpython-9.9.3", PYTHON),
         }
         shutil.rmtree(cache / "fcgi-sweep" / "archives", ignore_errors=True)
-        yield Site(directory, cache, project, archives, broken)
+        wheels = cache / "fcgi-sweep" / "wheels"
+        wheels.mkdir(parents=True, exist_ok=True)
+        yield Site(directory, cache, project, archives, pack_wheel(wheels))
 
 
 @pytest.fixture
@@ -228,15 +262,40 @@ def site(cache: Path, project: Path) -> Iterator[Site]:
         yield made
 
 
+@dataclass
+class Fleet:
+    """A fleet after a first run.
+
+    `good` and `home` were provisioned, `poor` has little, `sick` could not build lighttpd; `foreign`
+    has a prefix with somebody's work, `gone` is off, `unknown` wants what nobody knows.
+    """
+
+    site: Site
+    first: Outcome
+
+    def path(self, name: str) -> Path:
+        """Return the prefix of a host."""
+        return Path(self.site.hosts[name]["fcgi_sweep_prefix"])
+
+
 @pytest.fixture(scope="module")
-def fleet(cache: Path, project: Path) -> Iterator[tuple[Site, Outcome]]:
-    """A fleet after one run: `good` was provisioned, `gone` is off, `unknown` wants what nobody knows."""
-    with new_site(cache, project) as made:
-        made.add(
+def fleet(cache: Path, project: Path) -> Iterator[Fleet]:
+    """Each kind of host in one fleet, and one run over all of it."""
+    with new_site(cache, project) as site:
+        site.add(
             "good",
             fcgi_sweep_lighttpd_versions=["9.9.1", "9.9.0"],
             fcgi_sweep_pythons=[{"version": "9.9.3"}, {"version": "9.9.3", "gil": False}],
         )
-        made.add("gone", ansible_connection="ssh", ansible_host="127.0.0.1", ansible_port=1)
-        made.add("unknown", fcgi_sweep_lighttpd_versions=["1.4.1"])
-        yield made, made.play("provision.yml")
+        home = site.directory / "home"
+        home.mkdir()
+        (home / "notes").write_text("keep")
+        site.add("home", fcgi_sweep_prefix=str(home / ".fcgi-sweep"))
+        site.add_poor("poor")
+        site.add("sick").with_suffix(".broken").touch()
+        foreign = site.add("foreign")
+        foreign.mkdir()
+        (foreign / "thesis").write_text("ten years")
+        site.add("gone", ansible_connection="ssh", ansible_host="127.0.0.1", ansible_port=1)
+        site.add("unknown", fcgi_sweep_lighttpd_versions=["1.4.1"])
+        yield Fleet(site, site.play("provision.yml"))

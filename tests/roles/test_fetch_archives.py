@@ -77,6 +77,11 @@ def test_nothing_wrong_reaches_the_cache(script: ModuleType, request_for: Any, t
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+def test_a_controller_that_must_not_reach_out_says_so(script: ModuleType, request_for: Any) -> None:
+    with pytest.raises(script.FetchError, match=r"no source is allowed \(source_archives_sources\)"):
+        script.answer(request_for(["https://nowhere.invalid/x"], sources=[]))
+
+
 def test_a_damaged_file_in_the_cache_is_named(script: ModuleType, request_for: Any, tmp_path: Path) -> None:
     cached = tmp_path / "cache" / "lighttpd-9.tar.xz"
     cached.parent.mkdir()

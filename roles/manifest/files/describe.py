@@ -5,6 +5,7 @@ looks at what is really there and writes ``manifest.json``. Prints ``written``, 
 there already.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -64,6 +65,13 @@ def python_environment(handlers, name, path, default):
     return {"name": name, "path": path, "version": version, "gil": gil, "default": default}
 
 
+def native_programs(handlers):
+    """Return the sums of the handlers that a compiler of this host made."""
+    sources = handlers.glob("*/native/*.c")
+    programs = [source.with_suffix("") for source in sources if source.with_suffix("").exists()]
+    return {program.name: hashlib.sha256(program.read_bytes()).hexdigest() for program in programs}
+
+
 def load_generators():
     """Return the load generators on PATH with path and version."""
     present = {}
@@ -85,7 +93,11 @@ def main():
         "prefix": str(prefix),
         "lighttpd": lighttpd_builds(prefix, known["wanted"]),
         "python": [python_environment(handlers, **entry) for entry in known["python"]],
-        "handlers": {"path": str(handlers), "fingerprint": known["handlers_fingerprint"]},
+        "handlers": {
+            "path": str(handlers),
+            "fingerprint": known["handlers_fingerprint"],
+            "native": native_programs(handlers),
+        },
         "agent": {"path": str(prefix / "agent.pyz"), "fingerprint": known["agent_fingerprint"]},
         "load_generators": load_generators(),
     }
