@@ -19,11 +19,11 @@ OF_ONE_SYSTEM = re.compile(
 def test_only_files_named_for_it_know_a_package_manager_or_a_service_manager() -> None:
     knowing = {
         str(path.relative_to(ROLES))
-        for path in ROLES.glob("*/tasks/*.yml")
+        for path in (*ROLES.glob("*/tasks/*.yml"), *ROLES.glob("*/files/*.sh"))
         if any(OF_ONE_SYSTEM.search(line.partition("#")[0].partition("include_tasks")[0])
                for line in path.read_text().splitlines())
     }  # fmt: skip
-    assert {Path(path).name for path in knowing} == {"apt.yml"}
+    assert {Path(path).name for path in knowing} <= {"apt_install.sh", "apt_remove.sh"}
 
 
 @pytest.mark.parametrize("system", ["Debian", "RedHat", "Alpine", "FreeBSD", "Darwin"])
