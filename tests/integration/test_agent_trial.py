@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from agent import marked, procfs
-from agent.records import Result, Started
+from agent.records import Failure, Result, Started
 from fcgi_handlers import registry
 
 pytestmark = pytest.mark.integration
@@ -74,7 +74,9 @@ def test_the_leaking_handler_is_never_crowned(host: Any) -> None:
     result = host.trial(
         host.request("multiplexed-stock", 1, load={"concurrency": 20, "warmup_s": 2.0, "measure_s": 4.0})
     )
-    assert isinstance(result, Result), result
+    if isinstance(result, Failure):  # it can leak so much that the load generator gives up
+        assert result.kind == "load_failed", result
+        return
     assert not result.valid
     failed = {gate.name for gate in result.gates if not gate.passed}
     assert failed & {"growth", "responses", "error_log", "handlers_alive"}
