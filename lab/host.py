@@ -96,13 +96,20 @@ class LabHost(ABC):
     def restore_host_key(self) -> None:
         """Let sshd present the key of known_hosts again."""
 
-    @abstractmethod
     def listeners(self) -> list[Process]:
-        """Find the sshd that takes new connections."""
+        """Find the sshd that takes new connections: a child of the first process."""
+        first = self.first()
+        return [
+            process
+            for process in self.processes()
+            if first is not None and process.parent == first.pid and is_sshd(process)
+        ]
 
-    @abstractmethod
     def foundation(self) -> set[int]:
         """Pids of what a host has without guests: its first process and sshd's own processes."""
+        first = self.first()
+        own = {process.pid for process in self.processes() if is_sshd(process)}
+        return own | ({first.pid} if first else set())
 
     def guests(self) -> list[Process]:
         """List the processes that a user started: empty when nothing is left of a trial."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from lab import debian, documents, machine, network, plan, procfs
 from lab.commands import run
 from lab.errors import LabError
-from lab.host import KEYGEN, LabHost, Launch, is_sshd
+from lab.host import KEYGEN, LabHost, Launch
 from lab.procfs import Process
 from lab.rootfs import READY, ROOT_PATH, SSHD_LOG, RootPlan
 from lab.state import write_atomically
@@ -55,19 +55,6 @@ class NamespaceHost(LabHost):
             return []
         inode = procfs.namespace_id(first.pid, "pid")
         return procfs.in_namespace("pid", inode) if inode is not None else []
-
-    def foundation(self) -> set[int]:
-        """Pids of its first process and of all sshd processes."""
-        return {process.pid for process in self.processes() if process.inner_pid == 1 or is_sshd(process)}
-
-    def listeners(self) -> list[Process]:
-        """Find the sshd that takes new connections: a child of the first process."""
-        first = self.first()
-        return [
-            process
-            for process in self.processes()
-            if first is not None and process.parent == first.pid and is_sshd(process)
-        ]
 
     def launch(self, orders: Launch) -> None:
         """Make the host from scratch; what is left of a dead one goes first."""

@@ -91,21 +91,6 @@ class ProcessHost(LabHost):
             prefix(self.name)
         )
 
-    def foundation(self) -> set[int]:
-        """Pids of its keeper and of all sshd processes."""
-        first = self.first()
-        own = {process.pid for process in self.processes() if is_sshd(process)}
-        return own | ({first.pid} if first else set())
-
-    def listeners(self) -> list[Process]:
-        """Find the sshd that takes new connections: a child of the keeper."""
-        first = self.first()
-        return [
-            process
-            for process in self.processes()
-            if first is not None and process.parent == first.pid and is_sshd(process)
-        ]
-
     def launch(self, orders: Launch) -> None:
         """Make the host from scratch; what is left of a dead one goes first."""
         self.kill()
