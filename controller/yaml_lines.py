@@ -50,15 +50,27 @@ class YamlProblem(ValueError):
         self.reason = reason
 
 
+class _Loader(yaml.SafeLoader):
+    """A loader that tells where a value stands that looks like a date or number and is none."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except ValueError as error:
+            reason = f"{node.value!r} cannot be read ({error}); put it in quotes"
+            raise yaml.constructor.ConstructorError(None, None, reason, node.start_mark) from error
+
+
 def parse_yaml(text: str) -> YamlText:
     """Parse one YAML document.
 
     Raises
     ------
     YamlProblem
-        On a syntax error, and on a key that stands twice in one mapping (YAML itself would let the last win).
+        On a syntax error, on a key that is no word, and on one that stands twice in one mapping (YAML itself
+        would let the last win).
     """
-    loader = yaml.SafeLoader(text)
+    loader = _Loader(text)
     try:
         node = loader.get_single_node()
         lines: dict[Location, int] = {}
@@ -81,6 +93,9 @@ def _note_lines(node: yaml.Node, location: Location, lines: dict[Location, int])
         raise YamlProblem(node.start_mark.line + 1, f"is nested more than {MAX_DEPTH} levels deep")
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):  # so YAML reads {{ x }}
+                reason = "a key must be a word, no list or mapping; a value that begins with { needs quotes"
+                raise YamlProblem(key.start_mark.line + 1, reason)
             here = (*location, key.value)
             if here in lines:
                 raise YamlProblem(key.start_mark.line + 1, f"the key {key.value!r} stands here twice")

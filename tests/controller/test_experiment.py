@@ -111,6 +111,9 @@ def test_levels_are_a_value_a_list_or_ranges(written: object, levels: tuple[obje
         (("  processes:", "  concurrency: 8\n  processes:"), 6, ["load.concurrency", "remove one"]),
         (("workload: hello", "name: twice"), 8, ["the key 'name' stands here twice"]),
         (("hosts: targets", "hosts: ["), 5, ["expected"]),
+        (("workload: hello", "workload: {{ mine }}"), 8, ["a key must be a word", "needs quotes"]),
+        (("workload: hello", "? [1, 2]\n: x"), 8, ["a key must be a word"]),
+        (("hosts: targets", "hosts: 2026-13-45"), 3, ["'2026-13-45' cannot be read", "put it in quotes"]),
     ],
 )  # fmt: skip
 def test_bad_input_names_file_line_and_remedy(change: tuple[str, str], line: int, words: list[str]) -> None:
