@@ -143,7 +143,7 @@ def _examine_host(examined: Examined, accept_host_keys: bool) -> None:
 
 
 def _examine_way_in(host: Host, accept_host_keys: bool) -> Iterator[Finding]:
-    from controller.ssh import resolve  # noqa: PLC0415  (paramiko is slow to import)
+    from controller.ssh_config import resolve  # noqa: PLC0415  (paramiko is slow to import)
 
     key = resolve(host).private_key
     if key is not None:
@@ -163,7 +163,8 @@ def _examine_key_file(host: Host, key: Path) -> Finding:
 
 def _examine_host_keys(host: Host, accept: bool) -> Iterator[Finding]:
     """Look at the keys of the hosts to jump through, then at that of the host itself."""
-    from controller.ssh import jump_host, resolve  # noqa: PLC0415  (paramiko is slow to import)
+    from controller.ssh import jump_host  # noqa: PLC0415  (paramiko is slow to import)
+    from controller.ssh_config import resolve  # noqa: PLC0415
 
     through = jump_host(resolve(host))
     if through is not None:

@@ -11,7 +11,8 @@ import paramiko
 
 from controller.errors import HostUnreachable
 from controller.inventory import Host
-from controller.ssh import TIMEOUTS, connect, jump_host, known_hosts_files, resolve
+from controller.ssh import TIMEOUTS, connect, jump_host, known_hosts_files
+from controller.ssh_config import resolve
 
 
 @dataclass(frozen=True, slots=True)

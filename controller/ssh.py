@@ -12,7 +12,7 @@ import re
 import shlex
 import socket
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import paramiko
 from controller.errors import HostLost, HostUnreachable
 from controller.inventory import Host
 from controller.remote import ERROR_TEXT_BYTES, POLL_S, LineBuffer, NoLineYet
+from controller.ssh_config import resolve
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,27 +69,6 @@ def connect(host: Host, timeouts: Timeouts = TIMEOUTS) -> Any:
         patience_ms = int(timeouts.dead_s * 1000)
         connection.transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience_ms)
     return connection
-
-
-def resolve(host: Host) -> Host:
-    """Fill in what the inventory leaves to ssh's own configuration, as OpenSSH would for Ansible."""
-    if host.config_file == "none":
-        return host
-    path = Path(host.config_file or "~/.ssh/config").expanduser()
-    if not path.exists():
-        return host
-    found = paramiko.SSHConfig.from_path(str(path)).lookup(host.address)
-    identity = found.get("identityfile")
-    jump = found.get("proxyjump")
-    return replace(
-        host,
-        address=found.get("hostname", host.address),
-        user=host.user or found.get("user"),
-        port=host.port or (int(found["port"]) if "port" in found else None),
-        private_key=host.private_key or (identity[0] if identity else None),
-        known_hosts=host.known_hosts or tuple(found.get("userknownhostsfile", "").split()),
-        proxy_jump=host.proxy_jump or jump,
-    )
 
 
 def known_hosts_files(host: Host) -> tuple[Path, ...]:
