@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,11 @@ import paramiko
 
 from controller.errors import HostUnreachable
 from controller.inventory import Host
-from controller.ssh import TIMEOUTS, connect, jump_host, known_hosts_files
+from controller.ssh import TIMEOUTS, connect, jump_host, known_hosts_files, load_known_hosts
 from controller.ssh_config import resolve
+
+SIGNATURES = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
+"""Algorithms that use a kind of key, where they have other names than the key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +56,7 @@ def offered_key(host: Host) -> OfferedKey:
     port = resolved.port or 22
     name = resolved.address if port == 22 else f"[{resolved.address}]:{port}"
     stored = paramiko.HostKeys()
-    for path in known_hosts_files(resolved):
-        if path.exists():
-            stored.load(str(path))
+    load_known_hosts(resolved, stored.load)
     known = stored.lookup(name)
     try:
         key = _ask(resolved, port, list(known.keys()) if known else [])
@@ -72,8 +74,11 @@ def offered_key(host: Host) -> OfferedKey:
 def accept_key(offered: OfferedKey) -> None:
     """Append a key to the known_hosts file that Ansible and the sweep share."""
     offered.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with offered.file.open("a", encoding="utf-8") as file:
-        file.write(f"{offered.name} {offered.key.get_name()} {offered.key.get_base64()}\n")
+    with offered.file.open("a+b") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+        before = b"\n" if file.read() not in {b"", b"\n"} else b""  # the last line may lack its end
+        line = f"{offered.name} {offered.key.get_name()} {offered.key.get_base64()}\n"
+        file.write(before + line.encode())
 
 
 def _ask(host: Host, port: int, kinds: list[str]) -> paramiko.PKey:
@@ -87,8 +92,10 @@ def _ask(host: Host, port: int, kinds: list[str]) -> paramiko.PKey:
         transport = stack.enter_context(contextlib.closing(paramiko.Transport(wire)))
         transport.banner_timeout = TIMEOUTS.banner_s
         if kinds:
-            transport.get_security_options().key_types = [
-                kind for kind in transport.get_security_options().key_types if kind in kinds
-            ] or transport.get_security_options().key_types
+            options = transport.get_security_options()
+            algorithms = {name for kind in kinds for name in (kind, *SIGNATURES.get(kind, ()))}
+            options.key_types = [
+                each for each in options.key_types if each in algorithms
+            ] or options.key_types
         transport.start_client(timeout=TIMEOUTS.login_s)
         return transport.get_remote_server_key()

@@ -12,6 +12,7 @@ import re
 import shlex
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ class Timeouts:
 
 
 TIMEOUTS = Timeouts()
+NO_FILES = ("/dev/null", "none")
 
 # paramiko logs tracebacks of what it also raises; what it raises is told here, in one line
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -53,7 +55,10 @@ def connect(host: Host, timeouts: Timeouts = TIMEOUTS) -> Any:
         Naming the host, what went wrong and what to do.
     """
     resolved = resolve(host)
-    connection = _connection(resolved, timeouts)
+    try:
+        connection = _connection(resolved, timeouts)
+    except HostUnreachable as error:  # of a host to jump through, perhaps
+        raise HostUnreachable(host.name, error.reason) from error
     try:
         connection.open()
     except Exception as error:
@@ -72,10 +77,36 @@ def connect(host: Host, timeouts: Timeouts = TIMEOUTS) -> Any:
 
 
 def known_hosts_files(host: Host) -> tuple[Path, ...]:
-    """Return the files whose host keys count for a host, the one to write to first."""
-    if host.known_hosts:
-        return tuple(Path(name).expanduser() for name in host.known_hosts)
+    """Return the files whose host keys count for a host, the one to write to first.
+
+    Where the inventory throws keys away, as for throw-away machines, the user's own files count.
+    """
+    if files := tuple(Path(name).expanduser() for name in host.known_hosts if name not in NO_FILES):
+        return files
     return (Path("~/.ssh/known_hosts").expanduser(), Path("/etc/ssh/ssh_known_hosts"))
+
+
+def load_known_hosts(host: Host, load: Callable[[str], None]) -> None:
+    """Have every file read whose host keys count for a host.
+
+    Raises
+    ------
+    HostUnreachable
+        One of them cannot be read.
+    """
+    for path in known_hosts_files(host):
+        try:
+            load(str(path))
+        except FileNotFoundError:
+            continue
+        except paramiko.hostkeys.InvalidHostKey as error:
+            reason = f"{path} has a line that is no host key ({error.line[:80]!r}); remove it"
+            raise HostUnreachable(host.name, reason) from error
+        except (OSError, ValueError) as error:
+            reason = (
+                f"{path} cannot be read as host keys ({error}); mend it, or name another UserKnownHostsFile"
+            )
+            raise HostUnreachable(host.name, reason) from error
 
 
 def jump_host(host: Host) -> Host | None:
@@ -121,9 +152,7 @@ def _connection(host: Host, timeouts: Timeouts) -> Any:
         connect_kwargs=arguments,
         config=fabric.Config(lazy=True, overrides={"load_ssh_configs": False}),
     )
-    for path in known_hosts_files(host):
-        if path.exists():
-            connection.client.load_system_host_keys(str(path))
+    load_known_hosts(host, connection.client.load_system_host_keys)
     connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
     return connection
 

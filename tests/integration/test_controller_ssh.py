@@ -96,6 +96,25 @@ def test_an_unknown_host_key_is_refused_until_it_is_accepted(hosts: dict[str, Ho
     assert say(host, "echo in") == "in"
 
 
+def test_a_key_is_known_whatever_other_keys_the_host_has(
+    hosts: dict[str, Host], lab_hosts: Lab, tmp_path: Path
+) -> None:
+    box, config, key = lab_hosts.host(hosts["one"].name), "/etc/ssh/sshd_config", "/etc/ssh/ssh_host_rsa_key"
+    script = f"ssh-keygen -q -t rsa -N '' -f {key}; echo 'HostKey {key}' >> {config}; cat {key}.pub"
+    before, public = box.exec(["cat", config]).stdout, box.exec(["sh", "-c", script]).stdout.split()
+    box.restart_sshd()
+    known = tmp_path / "known_hosts"
+    known.write_text(f"{hosts['one'].address} {public[0]} {public[1]}\n")
+    host = replace(hosts["one"], known_hosts=(str(known),))
+    try:
+        assert say(host, "echo in") == "in"
+        offered = offered_key(host)
+    finally:
+        box.exec(["sh", "-c", f'rm {key} {key}.pub; printf %s "$1" > {config}', "sh", before])
+        box.restart_sshd()
+    assert (offered.key.get_name(), offered.known, offered.conflict) == ("ssh-rsa", True, False)
+
+
 def test_doctor_accepts_unknown_keys_when_told_to(hosts: dict[str, Host], tmp_path: Path) -> None:
     known, inventory, host = tmp_path / "known_hosts", tmp_path / "inventory.yml", hosts["one"]
     inventory.write_text(
