@@ -197,9 +197,11 @@ def read_experiment(path: Path, catalogue: Catalogue) -> ExperimentFile:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        known = ", ".join(sorted(str(p) for p in path.parent.glob("*.yml"))) or "none there"
+        below = path.parent / "experiments"
+        folder = below if below.is_dir() else path.parent
+        known = ", ".join(sorted(str(p) for p in folder.glob("*.yml"))) or f"none in {folder.resolve()}"
         raise ExperimentError(
-            [f"{path}: cannot be read ({error.strerror}); experiment files beside it: {known}"]
+            [f"{path}: cannot be read ({error.strerror}); experiment files: {known}"]
         ) from error
     except UnicodeDecodeError as error:
         raise ExperimentError([f"{path}: is not UTF-8 text ({error.reason}); save it as UTF-8"]) from error

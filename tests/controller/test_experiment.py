@@ -203,6 +203,14 @@ def test_a_missing_file_is_named_with_its_neighbours(tmp_path: Path) -> None:
         read_experiment(tmp_path / "gone.yml", CATALOGUE)
 
 
+def test_a_file_of_the_checkout_is_looked_for_among_its_experiments(tmp_path: Path) -> None:
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "other.yml").write_text(GOOD)
+    (tmp_path / "provision.yml").write_text("- hosts: all\n")
+    with pytest.raises(ExperimentError, match=r"files: [^,]*experiments/other\.yml$"):
+        read_experiment(tmp_path / "gone.yml", CATALOGUE)
+
+
 def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
     (tmp_path / "latin.yml").write_bytes(GOOD.replace("Do", "Dö").encode("latin-1"))
     with pytest.raises(ExperimentError, match="not UTF-8"):
