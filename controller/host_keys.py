@@ -12,7 +12,7 @@ import paramiko
 
 from controller.errors import HostUnreachable
 from controller.inventory import Host
-from controller.ssh import TIMEOUTS, connect, jump_host, known_hosts_files, load_known_hosts
+from controller.ssh import TIMEOUTS, connect, disconnect, jump_host, known_hosts_files, load_known_hosts
 from controller.ssh_config import resolve
 
 SIGNATURES = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
@@ -85,7 +85,8 @@ def _ask(host: Host, port: int, kinds: list[str]) -> paramiko.PKey:
     through = jump_host(host)
     with contextlib.ExitStack() as stack:
         if through is not None:
-            gateway = stack.enter_context(contextlib.closing(connect(through)))
+            gateway = connect(through)
+            stack.callback(disconnect, gateway)
             wire = gateway.transport.open_channel("direct-tcpip", (host.address, port), ("", 0))
         else:
             wire = socket.create_connection((host.address, port), timeout=TIMEOUTS.connect_s)

@@ -47,7 +47,7 @@ logging.getLogger("paramiko").propagate = False
 
 
 def connect(host: Host, timeouts: Timeouts = TIMEOUTS) -> Any:
-    """Return an open fabric connection to a host.
+    """Return an open fabric connection to a host; `disconnect` closes it.
 
     Raises
     ------
@@ -62,8 +62,7 @@ def connect(host: Host, timeouts: Timeouts = TIMEOUTS) -> Any:
     try:
         connection.open()
     except Exception as error:
-        with contextlib.suppress(Exception):
-            connection.close()
+        disconnect(connection)
         reason = _why_not(resolved, error)
         if reason is None:
             raise
@@ -74,6 +73,14 @@ def connect(host: Host, timeouts: Timeouts = TIMEOUTS) -> Any:
         patience_ms = int(timeouts.dead_s * 1000)
         connection.transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience_ms)
     return connection
+
+
+def disconnect(connection: Any) -> None:
+    """Close a connection and those that it goes through, which fabric would leave open."""
+    while connection:
+        with contextlib.suppress(paramiko.SSHException, OSError, EOFError):
+            connection.close()
+        connection = connection.gateway
 
 
 def known_hosts_files(host: Host) -> tuple[Path, ...]:
@@ -216,9 +223,7 @@ class SshTransport:
     def close(self) -> None:
         """Close the connection, if there is one."""
         connection, self._connection = self._connection, None
-        if connection is not None:
-            with contextlib.suppress(paramiko.SSHException, OSError, EOFError):
-                connection.close()
+        disconnect(connection)
 
 
 class SshProcess:

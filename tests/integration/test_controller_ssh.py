@@ -157,6 +157,21 @@ def test_a_jump_host_is_used_and_its_key_checked_as_well(hosts: dict[str, Host],
         say(replace(through, known_hosts=(str(known),)), "true")
 
 
+def test_the_way_through_a_jump_host_is_closed_with_the_connection(
+    hosts: dict[str, Host], lab_hosts: Lab
+) -> None:
+    gate, inner = hosts["one"], hosts["two"]
+    through = replace(inner, proxy_jump=f"{gate.user}@{gate.address}")
+    assert say(through, "echo in") == "in"
+    offered_key(through)
+    with pytest.raises(HostUnreachable):
+        say(replace(through, user="stranger"), "true")
+    deadline = time.monotonic() + 10
+    while sessions := [each for each in lab_hosts.host(gate.name).processes() if "bench" in each.command]:
+        assert time.monotonic() < deadline, sessions
+        time.sleep(0.1)
+
+
 def test_a_refused_login_names_user_and_place(hosts: dict[str, Host], tmp_path: Path) -> None:
     key = tmp_path / "id_other"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
