@@ -344,8 +344,14 @@ def _tell_plan(
             workplace.tell(f"{dropped.host}: {dropped.cells} cells dropped: {dropped.reason}")
         count = sum(trial.host == each.host.name for trial in trials)
         assumed = " (assumed)" if each.host.assumed else ""
-        cores = f"{len(each.host.pool.cpus)} cores{assumed}"
+        cpus = len(each.host.pool.cpus)
+        cores = f"{cpus} core{'' if cpus == 1 else 's'}{assumed}"
         workplace.tell(f"{each.host.name}: {cores}, {len(each.cells)} cells, {count} trials")
+        if idle := sum(cell.processes > cell.concurrency for cell in each.cells):
+            workplace.tell(
+                f"{each.host.name}: {idle} of these cells have more processes than requests in flight, "
+                "so that some idle; raise load.concurrency"
+            )
     blocks = file.experiment.design.blocks
     expected_s = expected_duration_s(file.experiment, trials, joined_machines(plans))
     workplace.tell(f"{len(trials)} trials in {blocks} blocks, about {duration(expected_s)}")

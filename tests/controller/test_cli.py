@@ -33,10 +33,15 @@ def test_plan_prints_the_schedule_and_touches_no_host(fleet: Any, one_host: Any)
     assert done.stdout.startswith("web1.b01.001  sentinel   threaded x4, c=4, 4 cores")
     assert "web1: its cores are not known yet; planned with 4 (--cores)" in done.stderr
     assert "18 trials in 2 blocks, about 23 s" in done.stderr
-    document = json.loads(
-        sweep("plan", str(fleet.experiment()), "--inventory", str(fleet.inventory), "--json").stdout
-    )
-    assert document["seed"] == 7
+
+
+def test_plan_points_to_processes_that_would_idle(fleet: Any, one_host: Any) -> None:
+    (one_host.prefix / "agent.pyz").unlink()
+    experiment = str(fleet.experiment(processes="[1, 4, 5]"))
+    done = sweep("plan", experiment, "--inventory", str(fleet.inventory), "--cores", "1", "--json")
+    assert json.loads(done.stdout)["seed"] == 7
+    assert "web1: 1 core (assumed), 6 cells, " in done.stderr
+    assert "web1: 2 of these cells have more processes than requests in flight" in done.stderr
 
 
 def test_run_status_and_resume_agree(fleet: Any, one_host: Any) -> None:
