@@ -1,7 +1,7 @@
-"""Command line of the agent: `facts`, `trial`, `load`, `clean`; `wire-probe` and `wire-load` (`agent.wire`).
+"""Command line of the agent: `facts`, `trial`, `load`, `prove`, `clean`; those of `agent.wire` besides.
 
-It writes JSON lines on stdout; `trial` and `load` read their request, one JSON line, from stdin. Each command
-imports what it needs and no more: the start of the agent is part of a trial's overhead.
+It writes JSON lines on stdout; `trial`, `load` and `prove` read their request, one JSON line, from stdin.
+Each command imports what it needs and no more: the start of the agent is part of a trial's overhead.
 """
 
 # ruff: noqa: PLC0415
@@ -16,7 +16,7 @@ from pathlib import Path
 from agent.records import Record
 
 USAGE = (
-    "usage: python3 agent.pyz facts | trial | load | clean  [--prefix DIRECTORY]"
+    "usage: python3 agent.pyz facts | trial | load | prove | clean  [--prefix DIRECTORY]"
     "  | wire-probe … | wire-load …"
 )
 
@@ -46,12 +46,11 @@ def main(arguments: list[str]) -> int:
         prefix, rest = Path(rest[1]).expanduser().resolve(), rest[2:]
     if command == ["facts"]:
         return _facts(prefix, rest)
-    if command == ["trial"] and not rest:
-        return _trial()
-    if command == ["load"] and not rest:
-        return _load()
     if command == ["clean"] and not rest:
         return _clean(prefix)
+    sessions = {"trial": _trial, "load": _load, "prove": _prove}
+    if command and command[0] in sessions and not rest:
+        return sessions[command[0]]()
     print(USAGE, file=sys.stderr)
     return 2
 
@@ -86,6 +85,12 @@ def _load() -> int:
     from agent import load_run, session
 
     return session.run(say, load_run.perform)
+
+
+def _prove() -> int:
+    from agent import proof, session
+
+    return session.run(say, proof.perform)
 
 
 def _wire(command: str, arguments: list[str]) -> int:

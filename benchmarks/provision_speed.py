@@ -26,7 +26,7 @@ from lab.host import LabHost
 
 ROOT = Path(__file__).resolve().parents[1]
 ARCHIVES = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "fcgi-sweep" / "archives"
-UNPACK = ROOT / "roles" / "source_build" / "files" / "unpack.py"
+UNPACK = "import sys, tarfile; tarfile.open(sys.argv[1]).extractall(sys.argv[2])"
 PREFIX = "/home/bench/.fcgi-sweep"
 LAB = "psb"
 
@@ -93,11 +93,10 @@ def plain_script(host: LabHost, work: Work) -> float:
     )
     for script, text in work.builds.items():
         tree = script.removesuffix(".sh")
-        said(host, f"mkdir -p {tree}")
+        said(host, f"mkdir -p {tree}.unpacked")
         copy(host, archive_of(Path(tree).name), f"{tree}.archive")
-        copy(host, UNPACK, f"{tree}.unpack")
-        said(host, f"cat >{script} <<'END-OF-BUILD'\n{text}\nEND-OF-BUILD\n")
-        said(host, f"python3 {tree}.unpack {tree}.archive {tree} && sh {script}")
+        said(host, f"python3 -c '{UNPACK}' {tree}.archive {tree}.unpacked && mv {tree}.unpacked/* {tree}")
+        said(host, f"cat >{script} <<'END-OF-BUILD'\n{text}\nEND-OF-BUILD\nsh {script}")
     return time.monotonic() - started_s
 
 

@@ -157,7 +157,7 @@ class Agent:
             env={**os.environ, **environment},
         )
 
-    def tell(self, request: dict[str, Any]) -> None:
+    def tell(self, request: dict[str, Any] | list[dict[str, Any]]) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
@@ -166,12 +166,15 @@ class Agent:
         assert self.process.stdin is not None
         self.process.stdin.close()
 
-    def events(self, timeout_s: float = 60.0) -> list[Any]:
+    def documents(self, timeout_s: float = 60.0) -> list[Any]:
         """All that the agent says until it ends; stdin stays open."""
         assert self.process.stdout is not None
         self.process.wait(timeout_s)
-        lines = self.process.stdout.read().splitlines()
-        return [event_from_json(json.loads(line)) for line in lines]
+        return [json.loads(line) for line in self.process.stdout.read().splitlines()]
+
+    def events(self, timeout_s: float = 60.0) -> list[Any]:
+        """The same, as the records of a trial."""
+        return [event_from_json(document) for document in self.documents(timeout_s)]
 
 
 class Host:

@@ -200,6 +200,18 @@ def test_a_wrong_body_is_never_measured(host: Any) -> None:
     host.assert_clean()
 
 
+def test_servers_are_proven_in_turn_whatever_became_of_the_one_before(host: Any) -> None:
+    wrong = host.request(expected_sha256="0" * 64)
+    agent = host.agent("prove")
+    agent.tell([wrong, host.request("threaded"), host.request("static")])
+    failure, *proven = [event for event in agent.documents() if event["event"] != "started"]
+    assert failure["kind"] == "not_ready"
+    assert "but not those that were expected" in failure["reason"]
+    said = [(each["event"], each["answers"], each["leftovers"]) for each in proven]
+    assert said == [("proved", 20, [])] * 2
+    host.assert_clean()
+
+
 def test_a_port_in_use_is_named_with_its_owner(host: Any) -> None:
     with socket.create_server(("127.0.0.1", host.port)):
         failure = host.failure(host.request())

@@ -1,54 +1,61 @@
-"""Run one trial through the agent of this host and say whether the handler answered as it should.
+"""Let handlers answer through the agent of this host, and say of each whether it did.
 
-Reads ``{"agent", "trial"}`` on stdin, where ``trial`` is the agent's request. Prints one line; exit 1 when an
-answer was wrong or the trial could not be run.
+Reads ``{"agent", "proofs", "loads"}`` on stdin: the agent's path, and requests of trials with names for
+people. The agent proves `proofs` one after the other, and measures each of `loads`. Prints a line for each,
+and after one that failed the end of its log; exit 1 when any did.
 """
 
 import json
 import subprocess
 import sys
 
+SILENCE = {"event": "failure", "kind": "internal", "reason": "the agent said nothing"}
 
-def last_event(agent, trial):
-    """Return the agent's last event. Its stdin stays open meanwhile: closing it would end the trial."""
+
+def outcomes(agent, command, document):
+    """Return how trials went. The agent's stdin stays open meanwhile: closing it would end the trial."""
     with subprocess.Popen(
-        [sys.executable, agent, "trial"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, agent, command], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
-        process.stdin.write(json.dumps(trial).encode() + b"\n")
+        process.stdin.write(json.dumps(document).encode() + b"\n")
         process.stdin.flush()
-        lines = process.stdout.read().splitlines()
-    return (
-        json.loads(lines[-1])
-        if lines
-        else {"event": "failure", "kind": "internal", "reason": "the agent said nothing"}
-    )
+        events = [json.loads(line) for line in process.stdout]
+    return [event for event in events if event["event"] != "started"]
 
 
 def verdict(event):
-    """Return what is wrong, or None, and a line that says what happened."""
-    if event["event"] != "result":
-        return "{kind}: {reason}".format(**event), ""
+    """Return whether a trial proves its handler, and a line that says what happened."""
+    if event["event"] == "failure":
+        return False, "{kind}: {reason}".format(**event)
+    if event["event"] == "proved":
+        return True, "{answers} answers right".format(**event)
     requests = event["requests"]
     wrong = requests["non_2xx"] + requests["length_failures"]
     line = "{} answers right, {} wrong".format(requests["ok"], wrong)
     failed = "; ".join(gate["detail"] for gate in event["gates"] if not gate["passed"])
     if requests["ok"] == 0:
-        return line + ". " + failed, ""
+        return False, line + ". " + failed
     # A handler that answers but does not last (flup's multiplexed one leaks) is for a sweep's gates.
-    return None, line if wrong == 0 else line + "; a sweep would not count this: " + failed
+    return True, line if wrong == 0 else line + "; a sweep would not count this: " + failed
 
 
 def main():
-    """Print the verdict of the trial."""
-    request = json.load(sys.stdin)
-    event = last_event(request["agent"], request["trial"])
-    problem, line = verdict(event)
-    if problem is None:
-        print(line)
-        return 0
-    log = event.get("raw", {}).get("error.log", "").splitlines()[-5:]
-    print("\n".join([problem, *log]), file=sys.stderr)
-    return 1
+    """Print the verdicts."""
+    known = json.load(sys.stdin)
+    proofs, loads = known["proofs"], known["loads"]
+    events = outcomes(known["agent"], "prove", [each["request"] for each in proofs])
+    events += [SILENCE] * (len(proofs) - len(events))
+    for each in loads:
+        events += outcomes(known["agent"], "trial", each["request"]) or [SILENCE]
+    good = True
+    for each, event in zip(proofs + loads, events):  # noqa: B905 (Python 3.9)
+        proven, line = verdict(event)
+        print("{}: {}".format(each["name"], line))
+        if not proven:
+            good = False
+            log = event.get("raw", {}).get("error.log", "").splitlines()[-5:]
+            print("".join("    " + said + "\n" for said in log), end="")
+    return 0 if good else 1
 
 
 if __name__ == "__main__":
