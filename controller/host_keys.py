@@ -85,7 +85,7 @@ def _ask(host: Host, port: int, kinds: list[str]) -> paramiko.PKey:
     through = jump_host(host)
     with contextlib.ExitStack() as stack:
         if through is not None:
-            gateway = connect(through)
+            gateway = connect(through, as_gate=True)
             stack.callback(disconnect, gateway)
             wire = gateway.transport.open_channel("direct-tcpip", (host.address, port), ("", 0))
         else:

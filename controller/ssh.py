@@ -13,12 +13,13 @@ import shlex
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import fabric
 import paramiko
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from controller.errors import HostLost, HostUnreachable
 from controller.inventory import Host
@@ -46,8 +47,10 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 logging.getLogger("paramiko").propagate = False
 
 
-def connect(host: Host, timeouts: Timeouts = TIMEOUTS) -> Any:
+def connect(host: Host, timeouts: Timeouts = TIMEOUTS, *, as_gate: bool = False) -> Any:
     """Return an open fabric connection to a host; `disconnect` closes it.
+
+    With `as_gate` the host is one to jump through, and is offered the user's own keys as well.
 
     Raises
     ------
@@ -56,14 +59,14 @@ def connect(host: Host, timeouts: Timeouts = TIMEOUTS) -> Any:
     """
     resolved = resolve(host)
     try:
-        connection = _connection(resolved, timeouts)
+        connection = _connection(resolved, timeouts, as_gate=as_gate)
     except HostUnreachable as error:  # of a host to jump through, perhaps
         raise HostUnreachable(host.name, error.reason) from error
     try:
         connection.open()
     except Exception as error:
+        reason = _why_not(resolved, connection, error)
         disconnect(connection)
-        reason = _why_not(resolved, error)
         if reason is None:
             raise
         raise HostUnreachable(host.name, reason) from error
@@ -76,10 +79,10 @@ def connect(host: Host, timeouts: Timeouts = TIMEOUTS) -> Any:
 
 
 def disconnect(connection: Any) -> None:
-    """Close a connection and those that it goes through, which fabric would leave open."""
+    """Close a connection and those that it goes through; fabric leaves these open, and what never came up."""
     while connection:
         with contextlib.suppress(paramiko.SSHException, OSError, EOFError):
-            connection.close()
+            connection.client.close()
         connection = connection.gateway
 
 
@@ -124,37 +127,39 @@ def jump_host(host: Host) -> Host | None:
     user, _, place = last.rpartition("@")
     address, colon, port = place.rpartition(":")
     address, port = (address, port) if colon and port.isdigit() else (place, "")
-    return Host(
-        name=address,
-        machine=address,
-        address=address.strip("[]"),
-        port=int(port) if port else None,
-        user=user or None,
-        private_key=host.private_key,
-        known_hosts=host.known_hosts,
-        proxy_jump=",".join(before) or None,
-        config_file=host.config_file,
+    found = resolve(
+        Host(
+            name=address,
+            machine=address,
+            address=address.strip("[]"),
+            port=int(port) if port else None,
+            user=user or None,
+            known_hosts=host.known_hosts,
+            proxy_jump=",".join(before) or None,
+            config_file=host.config_file,
+        )
     )
+    return replace(found, private_key=found.private_key or host.private_key)
 
 
-def _connection(host: Host, timeouts: Timeouts) -> Any:
-    through = jump_host(host)
+def _connection(host: Host, timeouts: Timeouts, *, as_gate: bool = False) -> Any:
+    """Return a connection, not open yet. A gate is offered the user's own keys as well, as OpenSSH does."""
+    key, through = _private_key(host), jump_host(host)
     arguments: dict[str, Any] = {
         "banner_timeout": timeouts.banner_s,
         "auth_timeout": timeouts.login_s,
         "channel_timeout": timeouts.channel_s,
-        "allow_agent": host.private_key is None,
-        "look_for_keys": host.private_key is None and host.password is None,
+        "pkey": key,
+        "allow_agent": as_gate or key is None,
+        "look_for_keys": as_gate or (host.private_key is None and host.password is None),
     }
-    if host.private_key is not None:
-        arguments["key_filename"] = str(Path(host.private_key).expanduser())
     if host.password is not None:
         arguments["password"] = host.password
     connection = fabric.Connection(
         host.address,
         user=host.user,
         port=host.port or 22,
-        gateway=_connection(resolve(through), timeouts) if through else None,
+        gateway=_connection(through, timeouts, as_gate=True) if through else None,
         connect_timeout=int(timeouts.connect_s),
         connect_kwargs=arguments,
         config=fabric.Config(lazy=True, overrides={"load_ssh_configs": False}),
@@ -164,8 +169,55 @@ def _connection(host: Host, timeouts: Timeouts) -> Any:
     return connection
 
 
-def _why_not(host: Host, error: Exception) -> str | None:
-    where = f"{host.user or 'you'}@{host.address}:{host.port or 22}"
+def _private_key(host: Host) -> paramiko.PKey | None:
+    """Return the key that the host's file holds; None without a file, and where only ssh-agent can use it."""
+    if host.private_key is None:
+        return None
+    path, remedy = (
+        Path(host.private_key).expanduser(),
+        "correct ansible_ssh_private_key_file, or leave it out",
+    )
+    try:
+        return paramiko.PKey.from_path(path)
+    except TypeError:  # it has a passphrase
+        return None
+    except OSError as error:
+        raise HostUnreachable(host.name, f"{path} cannot be read ({error.strerror}); {remedy}") from error
+    except (ValueError, UnsupportedAlgorithm, paramiko.pkey.UnknownKeyType) as error:
+        raise HostUnreachable(
+            host.name, f"{path} is no private key that can be used here; {remedy}"
+        ) from error
+
+
+def _refusing(connection: Any) -> Any:
+    """Return the connection that was not made: the first one that is not open on the way."""
+    while connection.gateway and not connection.gateway.is_connected:
+        connection = connection.gateway
+    return connection
+
+
+def _why_no_login(host: Host, where: str, is_gate: bool) -> str:
+    refused = f"login as {where} was refused"
+    if is_gate:
+        return f"{refused}; check the user in ProxyJump, and give that user's key to ssh-agent (ssh-add)"
+    if host.private_key is not None and _private_key(host) is None:
+        return (
+            f"{host.private_key} has a passphrase, which the sweep cannot ask for, and ssh-agent has no key "
+            f"for {where}; give it to ssh-agent (ssh-add), or use a key without one"
+        )
+    if host.private_key is not None:
+        return f"{refused}; check ansible_user and ansible_ssh_private_key_file"
+    if host.password is not None:
+        return f"{refused}; check ansible_user and ansible_password"
+    return (
+        f"{refused}: ssh-agent has no key for it, and ~/.ssh none without a passphrase; check ansible_user, "
+        "ssh-add the key, or set ansible_ssh_private_key_file"
+    )
+
+
+def _why_not(host: Host, connection: Any, error: Exception) -> str | None:
+    refusing = _refusing(connection)
+    where = f"{refusing.user}@{refusing.host}:{refusing.port}"
     file = known_hosts_files(host)[0]
     if isinstance(error, paramiko.BadHostKeyException):
         name = error.hostname  # of the host itself, or of one to jump through
@@ -174,19 +226,14 @@ def _why_not(host: Host, error: Exception) -> str | None:
             f"{file} has {error.expected_key.fingerprint}; if it was installed anew, remove the old key with "
             f"'ssh-keygen -R {shlex.quote(name)} -f {file}', then run 'fcgi-sweep doctor --accept-host-keys'"
         )
-    if isinstance(error, paramiko.PasswordRequiredException):
-        return (
-            f"{host.private_key} has a passphrase, which the sweep cannot ask for; give it to ssh-agent "
-            "(ssh-add) and leave ansible_ssh_private_key_file out, or use a key without one"
-        )
-    if isinstance(error, paramiko.AuthenticationException):
-        return f"login as {where} was refused; check ansible_user and ansible_ssh_private_key_file"
     unknown = re.search(r"'(.+)' not found in known_hosts", str(error))
     if isinstance(error, paramiko.SSHException) and unknown:
         return (
             f"the host key of {unknown[1]} is not known in {file}; "
             "compare it and accept it with 'fcgi-sweep doctor --accept-host-keys'"
         )
+    if isinstance(error, paramiko.AuthenticationException) or "No authentication methods" in str(error):
+        return _why_no_login(host, where, refusing is not connection)
     if isinstance(error, paramiko.SSHException | EOFError | OSError):
         detail = str(error) or type(error).__name__
         if "No existing session" in detail or "banner" in detail:  # paramiko's words for silence

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,6 +20,7 @@ from controller.inventory import Host, read_hosts
 from controller.remote import NoLineYet, run_for_line
 from controller.ssh import SshTransport, Timeouts
 from lab import Lab
+from lab.state import state_home
 
 ROOT = Path(__file__).parents[2]
 SHORT = Timeouts(connect_s=3, banner_s=3, login_s=5, channel_s=3, keepalive_s=1, dead_s=4)
@@ -172,11 +175,78 @@ def test_the_way_through_a_jump_host_is_closed_with_the_connection(
         time.sleep(0.1)
 
 
-def test_a_refused_login_names_user_and_place(hosts: dict[str, Host], tmp_path: Path) -> None:
-    key = tmp_path / "id_other"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+def new_key(path: Path, kind: str = "ed25519", passphrase: str = "") -> Path:
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-f", str(path)], check=True)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "rsa", "ecdsa"])
+def test_a_refused_login_names_user_and_place(hosts: dict[str, Host], tmp_path: Path, kind: str) -> None:
+    key = new_key(tmp_path / "id_other", kind)
     with pytest.raises(HostUnreachable, match=rf"login as bench@{hosts['one'].address}:22 was refused"):
         say(replace(hosts["one"], private_key=str(key)), "true")
+
+
+def test_a_file_that_is_no_key_is_named(hosts: dict[str, Host], tmp_path: Path) -> None:
+    key = new_key(tmp_path / "id_other")
+    with pytest.raises(
+        HostUnreachable, match=rf"{key}\.pub is no private key that can be used here; correct"
+    ):
+        say(replace(hosts["one"], private_key=f"{key}.pub"), "true")
+    with pytest.raises(HostUnreachable, match=r"cannot be read \(No such file or directory\); correct"):
+        say(replace(hosts["one"], private_key=f"{key}.gone"), "true")
+
+
+@pytest.fixture
+def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run an ssh-agent without keys, for a user who has none in the home directory either."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(state_home().parents[1]))  # the lab's own
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    with tempfile.TemporaryDirectory() as short:  # the path of a socket must be
+        monkeypatch.setenv("SSH_AUTH_SOCK", f"{short}/agent")
+        process = subprocess.Popen(["ssh-agent", "-D", "-a", f"{short}/agent"], stdout=subprocess.DEVNULL)
+        while not Path(short, "agent").exists():
+            time.sleep(0.02)
+        yield
+        process.terminate()
+        process.wait()
+
+
+def test_a_key_with_a_passphrase_is_used_through_the_agent(
+    hosts: dict[str, Host], tmp_path: Path, agent: None
+) -> None:
+    host = hosts["one"]
+    locked = tmp_path / "id_locked"
+    shutil.copy(str(host.private_key), locked)
+    subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret", "-f", str(locked)], check=True)
+    with pytest.raises(HostUnreachable, match=r"id_locked has a passphrase.*and ssh-agent has no key"):
+        say(replace(host, private_key=str(locked)), "true")
+    with pytest.raises(
+        HostUnreachable, match=r"was refused: ssh-agent has no key for it.*ssh-add the key, or"
+    ):
+        say(replace(host, private_key=None), "true")
+    subprocess.run(["ssh-add", "-q", str(host.private_key)], check=True)
+    assert say(replace(host, private_key=str(locked)), "echo in") == "in"
+    assert say(replace(host, private_key=None), "echo in") == "in"
+
+
+def test_a_jump_host_is_offered_the_user_s_own_keys_as_well(
+    hosts: dict[str, Host], lab_hosts: Lab, tmp_path: Path, agent: None
+) -> None:
+    gate, inner, key = hosts["one"], hosts["two"], new_key(tmp_path / "id_inner")
+    box, keys = lab_hosts.host(inner.name), "/etc/ssh/authorized_keys"
+    before, public = box.exec(["cat", keys]).stdout, Path(f"{key}.pub").read_text()
+    through = replace(inner, proxy_jump=f"{gate.user}@{gate.address}", private_key=str(key))
+    box.exec(["sh", "-c", f'printf %s "$1" > {keys}', "sh", public])
+    try:
+        with pytest.raises(
+            HostUnreachable, match=rf"login as bench@{gate.address}:22 .*the user in ProxyJump"
+        ):
+            say(through, "true")
+        subprocess.run(["ssh-add", "-q", str(gate.private_key)], check=True)
+        assert say(through, "echo in") == "in"
+    finally:
+        box.exec(["sh", "-c", f'printf %s "$1" > {keys}', "sh", before])
 
 
 def test_nobody_listening_is_told_at_once(hosts: dict[str, Host]) -> None:
