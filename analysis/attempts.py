@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
 from typing import Any
 
 import pandas as pd
 
-CELL = (
-    "handler",
-    "processes",
-    "concurrency",
-    "keepalive",
-    "cores",
-    "placement",
-    "workload",
-    "tool",
-    "lighttpd",
-    "python",
-    "connections",
-    "in_flight",
-    "keep_conn",
+from analysis.records import (
+    Attempt,
+    Cell,
+    Clock,
+    Counters,
+    Failure,
+    Gate,
+    Group,
+    HandlerCount,
+    Latency,
+    LoadHost,
+    LoadSystem,
+    Number,
+    Requests,
+    Result,
+    System,
+    Wire,
 )
-"""The columns that make a cell, as the journal names them; runs older than the last four lack those."""
 
 CATEGORIES = (
     "host",
@@ -38,39 +41,6 @@ CATEGORIES = (
     "load_host",
     "steadiness",
 )
-
-NEEDED = ("trial", "host", "block", "role", "cell", "attempt", "status")
-"""What a record of an attempt cannot be without."""
-
-_GROUP_COUNTERS = (
-    "cpu_user_s",
-    "cpu_sys_s",
-    "ctx_voluntary",
-    "ctx_involuntary",
-    "run_queue_wait_s",
-    "rss_bytes",
-    "threads",
-)
-_GROUPS = ("lighttpd", "handlers", "load")
-_SYSTEM = ("window_s", "steal_share", "idle_share", "ctx_total", "time_wait", "listen_drops", "load1")
-_REQUESTS = ("measured_s", "complete", "ok", "failed", "non_2xx", "length_failures", "throughput_rps")
-_LATENCY = ("mean", "p50", "p90", "p95", "p99", "max")
-_LOAD_HOST_SYSTEM = ("steal_share", "idle_share", "time_wait", "load1")
-_CLOCK = ("offset_s", "uncertainty_s")
-_STARTUP = ("cost_s", "first_answer_s", "full_rate_s", "horizon_s")
-_WIRE = (
-    "connections_opened",
-    "requests_per_connection_mean",
-    "requests_per_connection_max",
-    "highest_id",
-    "peak_ids_per_connection",
-    "peak_in_flight",
-    "interleaved_answers",
-    "out_of_order_answers",
-    "closed_by_responder",
-)
-_HANDLER_COUNTS = ("requests", "connections", "peak_in_process", "highest_id", "peak_ids_per_connection")
-_SUMMED = ("requests", "connections")
 
 OLDER_PYTHON = "default"
 """The interpreter of runs that did not name theirs."""
@@ -101,102 +71,115 @@ def with_categories(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(CATEGORIES, "category"))
 
 
-def attempt_row(record: dict[str, Any]) -> tuple[Any, ...]:
+def attempt_row(attempt: Attempt) -> tuple[Any, ...]:
     """Return the values of an attempt in the order of the columns; what is missing is ``None``."""
     row: list[Any] = []
-    for section, (_, names) in zip(_sections(record), _SECTIONS, strict=True):
-        row += [section.get(name) for name in names]
-    result = _object(record, "result")
-    gates = result.get("gates") or []
-    failed = [gate for gate in gates if not gate["passed"]]
+    for section, pick in zip(_sections(attempt), _PICKS, strict=True):
+        row += pick(section)
+    result = attempt.result or _NO_RESULT
+    gates = result.gates or []
+    failed = [gate for gate in gates if not gate.passed]
     row += [
-        ", ".join([gate["name"] for gate in failed]),
-        ",".join([gate["name"] for gate in gates]),
-        _reason(record.get("failure"), failed),
-        _faults(_object(result, "wire")),
-        _object(result, "load_host").get("host"),
+        ", ".join([gate.name for gate in failed]),
+        ",".join([gate.name for gate in gates]),
+        _reason(attempt.failure, failed),
+        _faults(result),
+        result.load_host and result.load_host.host,
         _steadiness(gates),
-        *_handler_counts(result.get("handlers") or []),
+        *_handler_counts(result.handlers or []),
     ]
     return tuple(row)
 
 
-def _faults(wire: Mapping[str, Any]) -> str:
-    return ", ".join([f"{name} {count}" for name, count in (wire.get("faults") or {}).items() if count])
+def _faults(result: Result) -> str:
+    faults = (result.wire and result.wire.faults) or {}
+    return ", ".join([f"{name} {count}" for name, count in faults.items() if count])
 
 
-def _steadiness(gates: list[dict[str, Any]]) -> str | None:
+def _steadiness(gates: list[Gate]) -> str | None:
     """Return whether the rate climbed or fell while it was measured, ``None`` where nobody looked."""
     for gate in gates:
-        if gate["name"] == "steady":
-            if gate["passed"]:
+        if gate.name == "steady":
+            if gate.passed:
                 return STEADY
-            return WARMING_UP if gate["value"] > 0 else SLOWING_DOWN
+            return WARMING_UP if (gate.value or 0) > 0 else SLOWING_DOWN
     return None
 
 
-def _handler_counts(handlers: list[dict[str, Any]]) -> Iterator[int | None]:
+def _handler_counts(handlers: list[HandlerCount]) -> Iterator[Number]:
     """Yield sums over the processes of what adds up, and the highest of the rest."""
-    for name in _HANDLER_COUNTS:
-        counted = [count for handler in handlers if (count := handler.get(name)) is not None]
+    for name in HandlerCount.__struct_fields__:
+        counted = [count for handler in handlers if (count := getattr(handler, name)) is not None]
         if not counted:
             yield None
         else:
             yield sum(counted) if name in _SUMMED else max(counted)
 
 
-def _object(outer: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    inner = outer.get(name)
-    return inner if isinstance(inner, dict) else {}
-
-
-def _sections(record: dict[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield the objects of a record that `_SECTIONS` lists, in the same order."""
-    result = _object(record, "result")
-    counters = _object(result, "counters")
-    yield record
-    yield _object(record, "cell")
-    yield _object(record, "failure")
-    yield result
-    yield _object(result, "requests")
-    yield _object(result, "latency_ms")
-    for group in _GROUPS:
-        yield _object(counters, group)
-    yield _object(counters, "system")
-    yield _object(result, "timings_s")
-    yield _object(result, "startup")
-    yield _object(result, "wire")
-    load_host = _object(result, "load_host")
-    yield _object(load_host, "system")
-    yield _object(load_host, "clock")
-
-
-def _reason(failure: Mapping[str, Any] | None, failed_gates: list[dict[str, Any]]) -> str:
+def _reason(failure: Failure | None, failed_gates: list[Gate]) -> str:
     if failure:
-        return f"{failure['kind']}: {failure['reason']}"
-    return "; ".join([f"{gate['name']}: {gate['detail']}" for gate in failed_gates])
+        return f"{failure.kind}: {failure.reason}"
+    return "; ".join([f"{gate.name}: {gate.detail}" for gate in failed_gates])
+
+
+_NO_FAILURE, _NO_RESULT, _NO_COUNTERS, _NO_LOAD_HOST = Failure(), Result(), Counters(), LoadHost()
+
+
+def _sections(attempt: Attempt) -> Iterator[Any]:
+    """Yield the objects of a record that `_SECTIONS` lists, in the same order."""
+    result = attempt.result or _NO_RESULT
+    counters = result.counters or _NO_COUNTERS
+    load_host = result.load_host or _NO_LOAD_HOST
+    yield attempt
+    yield attempt.cell
+    yield attempt.failure or _NO_FAILURE
+    yield result
+    yield result.requests
+    yield result.latency_ms
+    yield counters.lighttpd
+    yield counters.handlers
+    yield counters.load
+    yield counters.system
+    yield result.timings_s
+    yield result.startup
+    yield result.wire
+    yield load_host.system
+    yield load_host.clock
 
 
 _ATTEMPT = (
     "trial", "host", "block", "position", "role", "attempt", "epoch", "status", "started_at", "wall_s",
     "overhead_s", "raw",
 )  # fmt: skip
+_SUMMED = ("requests", "connections")
 _SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("{}", _ATTEMPT),
-    ("{}", CELL),
+    ("{}", Cell.__struct_fields__),
     ("failure_{}", ("kind",)),
     ("{}", ("goodput_rps",)),
-    ("requests_{}", _REQUESTS),
-    ("latency_{}_ms", _LATENCY),
-    *((f"{group}_{{}}", _GROUP_COUNTERS) for group in _GROUPS),
-    ("system_{}", _SYSTEM),
+    ("requests_{}", Requests.__struct_fields__),
+    ("latency_{}_ms", Latency.__struct_fields__),
+    ("lighttpd_{}", Group.__struct_fields__),
+    ("handlers_{}", Group.__struct_fields__),
+    ("load_{}", Group.__struct_fields__),
+    ("system_{}", System.__struct_fields__),
     ("{}_s", ("ready",)),
-    ("startup_{}", _STARTUP),
-    ("wire_{}", _WIRE),
-    ("load_host_{}", _LOAD_HOST_SYSTEM),
-    ("load_host_clock_{}", _CLOCK),
+    ("startup_{}", ("cost_s", "first_answer_s", "full_rate_s", "horizon_s")),
+    ("wire_{}", tuple(name for name in Wire.__struct_fields__ if name != "faults")),
+    ("load_host_{}", LoadSystem.__struct_fields__),
+    ("load_host_clock_{}", Clock.__struct_fields__),
 )
 """The parts of an attempt: what its columns are called here, and what the values are called there."""
+
+
+def _pick(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return what takes these values from an object, ``None`` for each where there is no object."""
+    several = attrgetter(*names) if len(names) > 1 else lambda part: (getattr(part, names[0]),)
+    missing = (None,) * len(names)
+    return lambda part: missing if part is None else several(part)
+
+
+_PICKS = tuple(_pick(names) for _, names in _SECTIONS)
 
 _COLUMNS = (
     *(form.format(name) for form, names in _SECTIONS for name in names),
@@ -206,7 +189,7 @@ _COLUMNS = (
     "wire_faults",
     "load_host",
     "steadiness",
-    *(f"handlers_{name}" for name in _HANDLER_COUNTS),
+    *(f"handlers_{name}" for name in HandlerCount.__struct_fields__),
 )
 _TEXT = {
     "trial", "started_at", "raw", "failed_gates", "gates", "reason", "wire_faults", "keepalive", "keep_conn",

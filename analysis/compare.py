@@ -12,13 +12,13 @@ import pandas as pd
 import typer
 from scipy import stats
 
+from analysis.choice import find_run
 from analysis.comparison import ALPHA, holm
 from analysis.contents import SYNTHETIC
 from analysis.curves import WIRE_CONDITIONS, Curve, FloatArray, curves_of, trials_of, with_setting
 from analysis.dataset import Run, read_run
 from analysis.errors import AnalysisError
 from analysis.intervals import BLOCKS_FOR_INTERVAL, Interval, median_interval
-from analysis.report import find_run
 from analysis.tables import percent
 
 SMALLEST_P = 0.0005
@@ -58,7 +58,7 @@ def compare_runs(first: Run, second: Run) -> pd.DataFrame:
 
 
 def _cells(run: Run) -> dict[tuple[str, str, str, int], FloatArray]:
-    curves = curves_of(with_setting(trials_of(run.attempts), run.interpreters))
+    curves = curves_of(with_setting(trials_of(run.journal.attempts), run.interpreters))
     return {
         (curve.host, _conditions(curve), curve.handler, int(count)): curve.rps[:, place]
         for curve in curves

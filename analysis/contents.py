@@ -50,10 +50,10 @@ def banners(findings: Findings) -> list[str]:
     """Return what a reader must know before any number."""
     run = findings.run
     found = [SYNTHETIC] if run.synthetic else []
-    if run.damage:
-        first = run.damage[0]
+    if run.journal.damage:
+        first = run.journal.damage[0]
         found.append(
-            f"The journal is damaged: {len(run.damage)} line(s) could not be used (the first is line"
+            f"The journal is damaged: {len(run.journal.damage)} line(s) could not be used (the first is line"
             f" {first.line}:"
             f" {first.reason}). The rest is reported; the damaged lines are listed under Evidence."
         )
@@ -72,7 +72,7 @@ def _seams(findings: Findings) -> list[str]:
     """Return a banner for each epoch: what had changed when the run went on all the same."""
     trials = findings.trials
     found = []
-    for epoch in findings.run.epochs:
+    for epoch in findings.run.journal.epochs:
         changes = "; ".join(
             f"{change['what']}: {_brief(change['before'])} -> {_brief(change['after'])}"
             for change in epoch["changes"]

@@ -10,22 +10,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.records import Cell
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-CONDITIONS = (
-    "concurrency",
-    "keepalive",
-    "cores",
-    "placement",
-    "workload",
-    "tool",
-    "lighttpd",
-    "python",
-    "connections",
-    "in_flight",
-    "keep_conn",
-)
+CONDITIONS = tuple(name for name in Cell.__struct_fields__ if name not in ("handler", "processes"))
 """What else a cell fixes beside handler and process count."""
 
 WIRE_TOOL = "fcgi"
@@ -128,11 +118,10 @@ def trials_of(attempts: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         The chosen rows with ``order``, the place of the attempt in its host's run (from 0).
     """
-    ordered = attempts.assign(order=attempts.groupby("host", observed=True).cumcount())
-    preferred = ordered.assign(_valid=ordered["status"] == "valid")
-    preferred = preferred.sort_values("_valid", kind="stable")
-    chosen = preferred.drop_duplicates("trial", keep="last").drop(columns="_valid")
-    return chosen.sort_index()
+    order = attempts.groupby("host", observed=True).cumcount()
+    valid_last = (attempts["status"] == "valid").sort_values(kind="stable").index
+    chosen = attempts["trial"].reindex(valid_last).drop_duplicates(keep="last").index
+    return attempts.assign(order=order).loc[chosen.sort_values()]
 
 
 def varying_conditions(trials: pd.DataFrame) -> tuple[str, ...]:
@@ -217,7 +206,8 @@ def curves_of(trials: pd.DataFrame) -> list[Curve]:
     list of Curve
         Ordered by host, setting and handler.
     """
-    cells = trials[trials["role"] == "cell"]
+    columns = ["host", "setting", "handler", "model", "trial", "block", "processes", "status", "goodput_rps"]
+    cells = trials.loc[trials["role"] == "cell", [*columns, *CONDITIONS]]
     curves = []
     for (host, setting, handler), group in cells.groupby(["host", "setting", "handler"], observed=True):
         counts = np.sort(group["processes"].unique()).astype(np.int64)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import pandas as pd
 
 from analysis.errors import RunUnreadable
-from analysis.journal import SCHEMA, Damage, Reading
+from analysis.journal import SCHEMA, Journal, Reading
+from analysis.records import Schedule, ScheduledTrial, Versioned
+
+Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True)
@@ -29,28 +32,15 @@ class Run:
         One row a scheduled trial: trial, host, block, position, role.
     hosts : dict
         Host name to the content of ``hosts/<host>.json``.
-    attempts : DataFrame
-        One row an attempt, in the order of the journal.
-    epochs, repairs : tuple of dict
-        The journal's other records.
-    damage : tuple of Damage
-        Lines that were left out.
-    journal_sha256 : str
-        Checksum of the journal as it was read.
-    starts : DataFrame
-        One row a window of a measured start: trial, attempt, t_s (since lighttpd's start), requests.
+    journal : Journal
+        What was measured.
     """
 
     directory: Path
     meta: dict[str, Any]
     schedule: pd.DataFrame
     hosts: dict[str, dict[str, Any]]
-    attempts: pd.DataFrame
-    epochs: tuple[dict[str, Any], ...]
-    repairs: tuple[dict[str, Any], ...]
-    damage: tuple[Damage, ...]
-    journal_sha256: str
-    starts: pd.DataFrame
+    journal: Journal
 
     @property
     def run_id(self) -> str:
@@ -118,30 +108,6 @@ class Run:
         return int(cores) if cores is not None else None
 
 
-def newest_run(results: Path) -> Path:
-    """Return the newest run of a results directory.
-
-    Parameters
-    ----------
-    results : Path
-        The directory that holds runs.
-
-    Returns
-    -------
-    Path
-        Run ids begin with their time, so the last name is the newest run.
-
-    Raises
-    ------
-    RunUnreadable
-        When there is none.
-    """
-    runs = sorted(path.parent for path in results.glob("*/run.json"))
-    if not runs:
-        raise RunUnreadable(f"{results}: no run in here; measure one with `fcgi-sweep run EXPERIMENT`")
-    return runs[-1]
-
-
 def read_run(directory: Path, pool: Executor | None = None) -> Run:
     """Read one run from its directory alone.
 
@@ -169,38 +135,31 @@ def read_run(directory: Path, pool: Executor | None = None) -> Run:
         path.stem: _document(path, "host facts") for path in sorted((directory / "hosts").glob("*.json"))
     }
     journal = reading.journal(schedule["trial"])
-    return Run(
-        directory=directory,
-        meta=meta,
-        schedule=schedule,
-        hosts=hosts,
-        attempts=journal.attempts,
-        epochs=journal.epochs,
-        repairs=journal.repairs,
-        damage=journal.damage,
-        journal_sha256=journal.sha256,
-        starts=journal.starts,
-    )
+    return Run(directory, meta, schedule, hosts, journal)
 
 
 def _document(path: Path, meaning: str) -> dict[str, Any]:
+    return _decoded(path, meaning, dict[str, Any])
+
+
+def _decoded(path: Path, meaning: str, kind: type[Kind]) -> Kind:
+    """Return a document of this version, as far as ``kind`` asks for it."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        schema = msgspec.json.decode(content, type=Versioned).schema
+        if schema == SCHEMA:
+            return msgspec.json.decode(content, type=kind)
     except FileNotFoundError:
         raise RunUnreadable(f"{path}: missing ({meaning})") from None
     except ValueError as error:
         raise RunUnreadable(f"{path}: not readable as JSON ({error}); restore it from a copy") from None
-    schema = document.get("schema") if isinstance(document, dict) else None
-    if schema != SCHEMA:
-        raise RunUnreadable(
-            f"{path}: schema {schema!r}, but this version reads schema {SCHEMA};"
-            " use the fcgi-sweep version that wrote it"
-        )
-    return dict(document)
+    raise RunUnreadable(
+        f"{path}: schema {schema!r}, but this version reads schema {SCHEMA};"
+        " use the fcgi-sweep version that wrote it"
+    )
 
 
 def _read_schedule(path: Path) -> pd.DataFrame:
-    document = _document(path, "the schedule is written before the first trial")
-    columns = ("trial", "host", "block", "position", "role")
-    trials = document["trials"]
-    return pd.DataFrame({name: [trial[name] for trial in trials] for name in columns})
+    schedule = _decoded(path, "the schedule is written before the first trial", Schedule)
+    rows = zip(*map(msgspec.structs.astuple, schedule.trials), strict=True)
+    return pd.DataFrame(dict(zip(ScheduledTrial.__struct_fields__, rows, strict=False)))

@@ -70,7 +70,8 @@ def drift_of(trials: pd.DataFrame, host: str) -> Drift:
     host : str
         Which host.
     """
-    own = trials[(trials["host"] == host) & (trials["status"] == "valid")]
+    of_host = (trials["host"] == host) & (trials["status"] == "valid")
+    own = trials.loc[of_host, ["role", "block", "order", "goodput_rps"]]
     sentinels = own[own["role"] == "sentinel"].sort_values("order")
     orders = sentinels["order"].to_numpy(dtype=np.float64)
     logs = np.log(sentinels["goodput_rps"].to_numpy(dtype=np.float64))

@@ -181,14 +181,14 @@ def _run_table(findings: Findings) -> Table:
         ("blocks", str(run.schedule["block"].nunique())),
         ("trials scheduled", str(len(run.schedule))),
         ("versions", json.dumps(run.meta.get("versions", {}))),
-        ("journal sha256", run.journal_sha256),
+        ("journal sha256", run.journal.sha256),
         ("experiment", json.dumps(run.meta.get("experiment", {}))),
     ]
     return Table("run", "Run", ["what", "value"], [[value(name), value(content)] for name, content in rows])
 
 
 def _damage_table(findings: Findings) -> Table:
-    damage = findings.run.damage
+    damage = findings.run.journal.damage
     note = f"The first {ROWS_SHOWN} of {len(damage)}." if len(damage) > ROWS_SHOWN else ""
     rows = [[value(item.line, "d"), value(item.reason)] for item in damage[:ROWS_SHOWN]]
     return Table("damage", "Damaged lines of the journal", ["line", "what is wrong"], rows, note)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain, repeat
 from typing import Any
 
@@ -113,7 +113,7 @@ class Findings:
     crossings: tuple[Crossing, ...]
     steadiness: pd.DataFrame
 
-    @property
+    @cached_property
     def cores(self) -> dict[str, int]:
         """Host to the cores that its servers had, the most where that varies."""
         cells = self.trials[self.trials["role"] == "cell"]
@@ -122,23 +122,23 @@ class Findings:
             for host, cores in cells.groupby("host", observed=True)["cores"].max().items()
         }
 
-    @property
+    @cached_property
     def hosts(self) -> list[str]:
         """Hosts that have trials, by core count and name."""
         cores = self.cores
         return sorted(cores, key=lambda host: (cores[host], host))
 
-    @property
+    @cached_property
     def swept_settings(self) -> list[str]:
         """The settings with several process counts: what else is there has no curve to draw."""
         return list(dict.fromkeys(curve.setting for curve in self.curves if curve.swept))
 
-    @property
+    @cached_property
     def settings(self) -> list[str]:
         """The settings of the run; ``""`` alone when no condition varies."""
         return list(dict.fromkeys(curve.setting for curve in self.curves))
 
-    @property
+    @cached_property
     def varying(self) -> tuple[str, ...]:
         """The conditions that vary."""
         return varying_conditions(self.trials)
@@ -155,14 +155,14 @@ def find(run: Run, pool: Executor | None = None) -> Findings:
         Processes that compute a share of it. What is found does not depend on them.
     """
     apart = ("workload",) if run.measures_starts else ()
-    attempts = with_setting(run.attempts, run.interpreters, apart=apart)
+    attempts = with_setting(run.journal.attempts, run.interpreters, apart=apart)
     trials = trials_of(attempts)
     curves = [] if run.measures_starts else curves_of(trials)
     models = _start_models(curves, pool)
     odd = _share(pool)(odd_cells, [[curve] for curve in curves])
     compared = compare_handlers(curves, run.indifference, run.without_gil, pool)
     starts = start_trials(trials)
-    found_crossings = crossings(starts, run.starts, run.indifference)
+    found_crossings = crossings(starts, run.journal.starts, run.indifference)
     delta = run.indifference
     best = [best_set(curve.processes, curve.log_rps, delta) for curve in curves]
     labels = {str(host): run.label(str(host)) for host in trials["host"].unique()}
@@ -194,7 +194,7 @@ def find(run: Run, pool: Executor | None = None) -> Findings:
         decompositions=tuple(decompose(trials, delta)),
         regimes=regime_table(trials),
         starts=starts,
-        start_cells=start_table(starts, run.starts),
+        start_cells=start_table(starts, run.journal.starts),
         crossings=tuple(found_crossings),
         steadiness=steadiness_table(attempts, ("host", "handler")),
     )
@@ -249,7 +249,7 @@ def judge_peaks(
         reason = f"the run that it confirms cannot be read: {error}"
         nan = float("nan")
         return [PeakVerdict(suspect, INCONCLUSIVE, (), reason, nan, nan) for suspect in named]
-    trials = with_setting(trials_of(first.attempts), first.interpreters)
+    trials = with_setting(trials_of(first.journal.attempts), first.interpreters)
     explored = _evidence(first, curves_of(trials), counter_table(trials))
     found = [judge(suspect, explored, own, run.indifference) for suspect in named]
     return [verdict for verdict in found if verdict is not None]
@@ -257,7 +257,7 @@ def judge_peaks(
 
 def _evidence(run: Run, curves: Sequence[Curve], counters: pd.DataFrame) -> Evidence:
     first_day = str(run.meta.get("created_at", ""))[:10]
-    last = run.attempts["started_at"].max()
+    last = run.journal.attempts["started_at"].max()
     last_day = first_day if pd.isna(last) else max(first_day, last.date().isoformat())
     return Evidence(curves, counters, int(run.meta["seed"]), first_day, last_day)
 

@@ -238,8 +238,8 @@ def _run_order(findings: Findings) -> Illustration:
         f"{host}: {len(drift.change_orders)} changes of level in {drift.sentinels} sentinels."
         for host, drift in findings.drifts.items()
     )
-    if findings.run.epochs:
-        changes += f" The run went on after changes: {len(findings.run.epochs)} times."
+    if findings.run.journal.epochs:
+        changes += f" The run went on after changes: {len(findings.run.journal.epochs)} times."
     columns = ["host", "order", "block", "role", "epoch", "deviation_percent"]
     return Illustration(
         "run-order",

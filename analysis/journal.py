@@ -10,16 +10,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pandas as pd
 
-from analysis.attempts import NEEDED, attempt_frame, attempt_row, with_categories
+from analysis.attempts import attempt_frame, attempt_row, with_categories
 from analysis.errors import RunUnreadable
+from analysis.records import Attempt, Number, needed
 
 SCHEMA = 1
 PART_BYTES = 30_000_000
 """As much of a long journal is read at a time: a process needs a good second for it."""
 
-Start = tuple[str, int, float, int]
+Start = tuple[str, int, Number, Number]
+
+_ATTEMPTS = msgspec.json.Decoder(Attempt)
 
 
 @dataclass(frozen=True)
@@ -175,6 +179,17 @@ class _Reader:
         if not line.strip():
             return
         try:
+            if not line.isascii():
+                line.decode("utf-8")  # the decoder does not look at what it skips
+            attempt = _ATTEMPTS.decode(line)
+        except ValueError:
+            self._take_slowly(line)
+        else:
+            self._attempt(attempt)
+
+    def _take_slowly(self, line: bytes) -> None:
+        """Take a line that is no attempt as it should be, and say why where it cannot be used."""
+        try:
             record = json.loads(line)
         except ValueError:
             self._damaged("not JSON" if line.endswith(b"\n") else "torn last line")
@@ -182,10 +197,13 @@ class _Reader:
         problem = _problem(record)
         if problem:
             self._damaged(problem)
-        elif record["kind"] == "attempt":
-            self._attempt(record)
-        else:
+        elif record["kind"] != "attempt":
             {"epoch": self._part.epochs, "repair": self._part.repairs}[record["kind"]].append(record)
+        else:
+            try:
+                self._attempt(msgspec.convert(record, Attempt))
+            except msgspec.ValidationError as error:
+                self._damaged(str(error))
 
     def part(self) -> _Part:
         return replace(self._part, attempts=attempt_frame(self._rows).assign(line=self._row_lines))
@@ -193,12 +211,12 @@ class _Reader:
     def _damaged(self, reason: str) -> None:
         self._part.damage.append(Damage(self._part.lines, reason))
 
-    def _attempt(self, record: dict[str, Any]) -> None:
-        self._rows.append(attempt_row(record))
+    def _attempt(self, attempt: Attempt) -> None:
+        self._rows.append(attempt_row(attempt))
         self._row_lines.append(self._part.lines)
-        start = (record.get("result") or {}).get("startup") or {}
-        for window in start.get("windows") or ():
-            self._part.starts.append((record["trial"], record["attempt"], window["t_s"], window["requests"]))
+        start = attempt.result and attempt.result.startup
+        for window in (start and start.windows) or ():
+            self._part.starts.append((attempt.trial, attempt.attempt, window.t_s, window.requests))
 
 
 def _problem(record: Any) -> str | None:
@@ -208,12 +226,8 @@ def _problem(record: Any) -> str | None:
         return f"schema {record.get('schema')!r}, not {SCHEMA}"
     if record["kind"] != "attempt":
         return None
-    missing = [name for name in NEEDED if name not in record]
-    if missing:
-        return f"without {', '.join(missing)}"
-    if record["status"] == "valid" and not (record.get("result") or {}).get("goodput_rps"):
-        return "a valid attempt without a goodput"
-    return None
+    missing = [name for name in needed(Attempt) if name not in record]
+    return f"without {', '.join(missing)}" if missing else None
 
 
 def _joined(parts: list[_Part]) -> _Part:

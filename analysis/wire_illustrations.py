@@ -49,7 +49,9 @@ def startup_illustrations(findings: Findings) -> Iterator[Illustration]:
     """Yield the figures of servers that start, not drawn yet."""
     if findings.starts.empty:
         return
-    curves = _with_series(curve_table(findings.starts, findings.run.starts), ["processes"], always=True)
+    curves = _with_series(
+        curve_table(findings.starts, findings.run.journal.starts), ["processes"], always=True
+    )
     curves = curves.assign(place=_joined(curves["host"], curves["background"]))
     yield Illustration(
         "served-from-start",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
 LARGE_JOURNAL_BYTES = 20_000_000
@@ -35,9 +37,17 @@ def workers(journal: Path, processes: int | None = None) -> Iterator[Executor | 
     if processes < 2:
         yield None
         return
-    # spawned, not forked: this process may hold threads and locks of its libraries
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+    with ProcessPoolExecutor(processes, mp_context=_context()) as pool:
         for _ in range(processes):
             pool.submit(os.getpid)
         yield pool
+
+
+def _context() -> BaseContext:
+    """Return how processes are started: not as copies of this one, which may hold its libraries' locks."""
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    # a process of its own loads the libraries once, the others are copies of that one
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["analysis.writing"])
+    return context

@@ -108,7 +108,7 @@ def answer_of(findings: Findings) -> dict[str, Any]:
 
 def verdicts(directory: Path) -> list[PeakVerdict]:
     run = read_run(directory)
-    trials = with_setting(trials_of(run.attempts))
+    trials = with_setting(trials_of(run.journal.attempts))
     curves = curves_of(trials)
     best = [best_set(curve.processes, curve.log_rps, run.indifference) for curve in curves]
     return judge_peaks(run, curves, best, counter_table(trials))

@@ -8,8 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from analysis.choice import newest_run
 from analysis.curves import curves_of, trials_of, with_setting
-from analysis.dataset import newest_run, read_run
+from analysis.dataset import read_run
 from analysis.errors import RunUnreadable
 from analysis.journal import Reading
 
@@ -21,18 +22,18 @@ def run_copy(two_hosts: Path, tmp_path: Path) -> Path:
 
 def test_every_scheduled_trial_of_an_undamaged_run_is_read(two_hosts: Path) -> None:
     run = read_run(two_hosts)
-    assert set(run.attempts["trial"]) == set(run.schedule["trial"])
-    assert run.damage == ()
+    assert set(run.journal.attempts["trial"]) == set(run.schedule["trial"])
+    assert run.journal.damage == ()
     assert run.synthetic
 
 
 def test_a_torn_last_line_is_counted_and_the_rest_is_kept(run_copy: Path) -> None:
     journal = run_copy / "journal.jsonl"
-    whole = len(read_run(run_copy).attempts)
+    whole = len(read_run(run_copy).journal.attempts)
     journal.write_bytes(journal.read_bytes() + b'{"schema":1,"kind":"att')
     run = read_run(run_copy)
-    assert len(run.attempts) == whole
-    assert [item.reason for item in run.damage] == ["torn last line"]
+    assert len(run.journal.attempts) == whole
+    assert [item.reason for item in run.journal.damage] == ["torn last line"]
 
 
 def test_damaged_lines_are_listed_with_their_line_numbers(run_copy: Path) -> None:
@@ -41,18 +42,32 @@ def test_damaged_lines_are_listed_with_their_line_numbers(run_copy: Path) -> Non
     lines[2] = "\x00\x00" + lines[2][10:]
     lines[4] = json.dumps({"schema": 7, "kind": "attempt"})
     lines[6] = "[]"
+    record = json.loads(lines[8])
+    lines[8] = json.dumps({key: record[key] for key in record if key not in ("host", "cell")})
+    lines[10] = json.dumps({**json.loads(lines[10]), "status": "valid", "result": None})
+    lines[12] = json.dumps({**json.loads(lines[12]), "result": {"counters": [1]}, "status": "invalid"})
+    lines[14] = json.dumps({**json.loads(lines[14]), "wall_s": float("nan"), "raw": "µ"}, ensure_ascii=False)
     journal.write_text("\n".join(lines) + "\n", encoding="utf-8")
     run = read_run(run_copy)
-    assert [item.line for item in run.damage] == [3, 5, 7]
-    assert len(run.attempts) == len(lines) - 3
+    assert {item.line: item.reason for item in run.journal.damage} == {
+        3: "not JSON",
+        5: "schema 7, not 1",
+        7: "not a journal record",
+        9: "without host, cell",
+        11: "a valid attempt without a goodput",
+        13: "Expected `object | null`, got `array` - at `$.result.counters`",
+    }
+    assert len(run.journal.attempts) == len(lines) - 6
 
 
 def test_bytes_that_are_no_utf8_damage_one_line_only(run_copy: Path) -> None:
     journal = run_copy / "journal.jsonl"
     lines = journal.read_bytes().splitlines(keepends=True)
     lines[1] = b"\xff\xfe" + lines[1]
+    lines[4] = lines[4].replace(b'"unit":"share"', b'"unit":"sh\xffre"')
     journal.write_bytes(b"".join(lines))
-    assert [item.line for item in read_run(run_copy).damage] == [2]
+    damage = read_run(run_copy).journal.damage
+    assert [(item.line, item.reason) for item in damage] == [(2, "not JSON"), (5, "not JSON")]
 
 
 def test_the_journal_of_another_run_is_refused_by_name(run_copy: Path) -> None:
@@ -93,7 +108,7 @@ def test_a_directory_without_runs_says_how_to_measure_one(tmp_path: Path) -> Non
 
 
 def test_a_trial_that_was_tried_again_counts_once_with_its_valid_attempt(two_hosts: Path) -> None:
-    attempts = read_run(two_hosts).attempts
+    attempts = read_run(two_hosts).journal.attempts
     repeated = attempts[attempts["attempt"] == 2]["trial"]
     assert len(repeated) > 0
     trials = trials_of(attempts)
@@ -102,7 +117,7 @@ def test_a_trial_that_was_tried_again_counts_once_with_its_valid_attempt(two_hos
 
 
 def test_rows_of_one_server_start_are_one_value(two_hosts: Path) -> None:
-    trials = with_setting(trials_of(read_run(two_hosts).attempts))
+    trials = with_setting(trials_of(read_run(two_hosts).journal.attempts))
     many = pd.concat([trials] * 100)
     for one, hundred in zip(curves_of(trials), curves_of(many), strict=True):
         assert one.rps == pytest.approx(hundred.rps, rel=1e-12)

@@ -13,14 +13,14 @@ from analysis.drift import change_points, drift_of, odd_cells, splits_in_two
 
 def test_a_host_that_slows_down_is_flagged_with_its_blocks(tmp_path: Path) -> None:
     run = read_run(write_run(tmp_path, Recipe(blocks=12, shift_at_block=9, invalid_share=0)))
-    drift = drift_of(trials_of(run.attempts), "lab-2core")
+    drift = drift_of(trials_of(run.journal.attempts), "lab-2core")
     assert len(drift.change_orders) == 1
     assert drift.flagged_blocks == (9, 10, 11, 12)
     assert drift.trend_percent < 0
 
 
 def test_a_steady_host_is_not_flagged_and_agrees_with_itself(two_hosts: Path) -> None:
-    drift = drift_of(trials_of(read_run(two_hosts).attempts), "lab-2core")
+    drift = drift_of(trials_of(read_run(two_hosts).journal.attempts), "lab-2core")
     assert drift.change_orders == ()
     assert drift.flagged_blocks == ()
     assert drift.same_against_same is not None
@@ -53,7 +53,7 @@ def test_two_groups_are_told_from_one() -> None:
 def test_a_cell_unlike_the_others_is_named(tmp_path: Path, kind: str) -> None:
     recipe = Recipe(hosts={"lab-2core": 2}, handlers=("threaded",), blocks=20, invalid_share=0)
     run = read_run(write_run(tmp_path, recipe))
-    trials = with_setting(trials_of(run.attempts))
+    trials = with_setting(trials_of(run.journal.attempts))
     rows = trials.index[(trials["processes"] == 5) & (trials["role"] == "cell")]
     rng = np.random.default_rng(6)
     odd = rng.normal(0, 0.15, len(rows)) if kind == "heteroscedastic" else np.arange(len(rows)) % 2 * 0.2

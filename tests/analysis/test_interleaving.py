@@ -51,7 +51,7 @@ def wire_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def _decompose(run: Run) -> dict[str, Decomposition]:
-    trials = with_setting(trials_of(run.attempts))
+    trials = with_setting(trials_of(run.journal.attempts))
     return {item.handler: item for item in decompose(trials, run.indifference)}
 
 
@@ -80,7 +80,7 @@ def test_re_use_times_interleaving_is_both(wire_run: Run) -> None:
 
 
 def test_a_block_without_one_of_the_three_regimes_is_in_none_of_the_ratios(wire_run: Run) -> None:
-    trials = with_setting(trials_of(wire_run.attempts))
+    trials = with_setting(trials_of(wire_run.journal.attempts))
     lost = (trials["block"] == 3) & (trials["in_flight"] == 8)
     (item,) = [found for found in decompose(trials[~lost], 0.02) if found.interleaving is not None]
     assert item.reuse is not None
@@ -108,7 +108,7 @@ def test_the_answer_follows_the_interleaving_ratio(tmp_path: Path, depth: float,
 
 
 def test_a_handler_that_cannot_interleave_is_said_so(wire_run: Run) -> None:
-    trials = with_setting(trials_of(wire_run.attempts))
+    trials = with_setting(trials_of(wire_run.journal.attempts))
     items = decompose(trials, 0.02)
     (line,) = cannot_lines(items, regime_table(trials), wire_run.one_at_a_time)
     assert line.startswith("lab-2core: threaded cannot interleave: it says itself")
@@ -120,13 +120,13 @@ def test_a_handler_that_refuses_interleaved_requests_is_named_with_its_faults(tm
             record["status"] = "invalid"
             record["result"]["wire"]["faults"] = {"cant_mpx_conn": 7}
 
-    trials = with_setting(trials_of(_changed(tmp_path, RECIPE, refuse).attempts))
+    trials = with_setting(trials_of(_changed(tmp_path, RECIPE, refuse).journal.attempts))
     lines = cannot_lines(decompose(trials, 0.02), regime_table(trials), {})
     assert any("multiplexed cannot interleave" in line and "cant_mpx_conn 7" in line for line in lines)
 
 
 def test_the_regime_is_proven_by_what_client_and_handlers_counted(wire_run: Run) -> None:
-    regimes = regime_table(with_setting(trials_of(wire_run.attempts)))
+    regimes = regime_table(with_setting(trials_of(wire_run.journal.attempts)))
     assert set(regimes["proven"]) == {"client and handlers"}
     fresh, *_, deep = regimes[regimes["handler"] == "multiplexed"].to_dict(orient="records")
     assert fresh["wire_requests_per_connection_mean"] == 1
@@ -139,7 +139,7 @@ def test_a_handler_that_saw_no_second_id_disproves_interleaving(tmp_path: Path) 
         for handler in record["result"]["handlers"]:
             handler |= {"highest_id": 1, "peak_ids_per_connection": 1, "peak_in_process": 1}
 
-    regimes = regime_table(with_setting(trials_of(_changed(tmp_path, RECIPE, one_id).attempts)))
+    regimes = regime_table(with_setting(trials_of(_changed(tmp_path, RECIPE, one_id).journal.attempts)))
     assert set(regimes.loc[regimes["kind"] == "interleaved", "proven"]) == {"no"}
     lines = regime_lines(regimes)
     assert any("NOT WHAT WAS ASKED" in line for line in lines)
@@ -147,7 +147,7 @@ def test_a_handler_that_saw_no_second_id_disproves_interleaving(tmp_path: Path) 
 
 
 def test_the_figures_show_the_tables_numbers(wire_run: Run) -> None:
-    trials = with_setting(trials_of(wire_run.attempts))
+    trials = with_setting(trials_of(wire_run.journal.attempts))
     regimes = regime_table(trials).assign(series=lambda frame: frame["handler"])
     dots = on_the_wire(trials).assign(series=lambda frame: frame["handler"])
     figure = regime_figure(regimes, dots[dots["status"] == "valid"])

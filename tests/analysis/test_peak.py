@@ -51,7 +51,7 @@ def _run(results: Path, run_id: str, speed: Any, **changes: Any) -> Path:
 
 def _verdicts(directory: Path) -> list[PeakVerdict]:
     run = read_run(directory)
-    trials = with_setting(trials_of(run.attempts))
+    trials = with_setting(trials_of(run.journal.attempts))
     curves = curves_of(trials)
     best = [best_set(curve.processes, curve.log_rps, run.indifference) for curve in curves]
     return judge_peaks(run, curves, best, counter_table(trials))

@@ -57,8 +57,8 @@ def start_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def _crossings(run: Run) -> list[Crossing]:
-    trials = with_setting(trials_of(run.attempts), apart=("workload",))
-    return crossings(start_trials(trials), run.starts, run.indifference)
+    trials = with_setting(trials_of(run.journal.attempts), apart=("workload",))
+    return crossings(start_trials(trials), run.journal.starts, run.indifference)
 
 
 def _study(run: Run) -> Crossing:
@@ -68,9 +68,9 @@ def _study(run: Run) -> Crossing:
 
 
 def test_what_is_served_in_the_first_seconds_is_counted_from_the_windows(start_run: Run) -> None:
-    starts = start_trials(with_setting(trials_of(start_run.attempts), apart=("workload",)))
+    starts = start_trials(with_setting(trials_of(start_run.journal.attempts), apart=("workload",)))
     assert horizons(starts) == [2.0, 5.0, HORIZON_S]
-    table = start_table(starts, start_run.starts)
+    table = start_table(starts, start_run.journal.starts)
     row = table[(table["handler"] == "threaded") & (table["processes"] == MANY) & (table["cost_s"] == 1.0)]
     expected = 1800 * (HORIZON_S - BASE_S - 4.0)
     assert float(row["served_10_s"].iloc[0]) == pytest.approx(expected, rel=0.02)
@@ -79,9 +79,9 @@ def test_what_is_served_in_the_first_seconds_is_counted_from_the_windows(start_r
 
 
 def test_the_curve_never_falls_and_ends_at_the_table(start_run: Run) -> None:
-    starts = start_trials(with_setting(trials_of(start_run.attempts), apart=("workload",)))
-    curves = curve_table(starts, start_run.starts)
-    table = start_table(starts, start_run.starts)
+    starts = start_trials(with_setting(trials_of(start_run.journal.attempts), apart=("workload",)))
+    curves = curve_table(starts, start_run.journal.starts)
+    table = start_table(starts, start_run.journal.starts)
     for _, own in curves.groupby(["handler", "processes", "cost_s"], observed=True):
         assert (np.diff(own["served"]) >= 0).all()
     last = curves[curves["t_s"] == HORIZON_S]["served"]
