@@ -21,7 +21,7 @@ from rich.console import Console
 
 from controller.catalogue import load_catalogue
 from controller.cells import Trial
-from controller.confirmation import Confirmation, plan_lines
+from controller.confirmation import Confirmation, plan_lines, role_lines
 from controller.confirmation_run import (
     Question,
     confirm_run,
@@ -363,6 +363,8 @@ def _print_confirmation(workplace: Workplace, question: Question, experiment: Co
     trials = planned_trials(workplace, question, experiment)
     design, expected_s = experiment.design, expected_duration_s(experiment, trials)
     typer.echo(f"{len(trials)} trials in {design.blocks} blocks, about {duration(expected_s)}")
+    for line in role_lines(trials):
+        typer.echo(line)
     typer.echo(f"seed {design.seed}, from that of {question.confirmed.run_id} and its name")
     wanted = max(plan.blocks for plan in question.plans)
     if design.blocks < wanted:

@@ -7,11 +7,13 @@ they become an experiment that names its cells instead of combining levels.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, StrictBool, StrictInt, StrictStr
 
+from controller.cells import Role, Trial
 from controller.errors import RunRefused
 from controller.experiment import Experiment, Factors
 from controller.plan import HostPlan, PlannedHost, plan_host
@@ -158,8 +160,18 @@ def plan_confirmation(experiment: Confirmation, host: PlannedHost) -> HostPlan:
     return HostPlan(host, tuple(sorted(cells)), parts[0].reference, parts[0].ceiling, ())
 
 
+_COUNTS_TOLD = "the suspect, its neighbours, the cores, twice the cores, the runner-up: it must beat all"
+_EXPLORED_TOLD = "new blocks under the same conditions: those that suggest a peak cannot also prove it"
+_TOLD = {
+    "concurrency": "a peak that moves with the load's concurrency is its artefact; REAL takes three levels",
+    "keepalive": "a peak that is there only with connections kept, or only with new ones, is not REAL",
+    "tool": "a peak that only one load generator shows may be its own doing",
+}
+"""Why cells are measured under conditions other than the explored ones, by what differs."""
+
+
 def plan_lines(plans: Iterable[ConfirmationPlan]) -> Iterator[str]:
-    """Say what is measured about each suspect."""
+    """Say what is measured about each suspect, and why each kind of cell is."""
     for plan in plans:
         suspect = plan.suspect
         setting = f", {suspect.setting}" if suspect.setting else ""
@@ -167,16 +179,39 @@ def plan_lines(plans: Iterable[ConfirmationPlan]) -> Iterator[str]:
             f"{suspect.host} ({suspect.cores} core{'' if suspect.cores == 1 else 's'}{setting}): "
             f"is the peak of {suspect.handler} at {suspect.processes} real?"
         )
-        yield f"  processes: {', '.join(map(str, plan.counts))}"
-        explored, *others = plan.conditions
-        said = explored.model_dump(exclude_defaults=True)
-        yield f"  as explored: {', '.join(f'{name} {level}' for name, level in said.items())}"
-        for other in others:
-            yield f"  and with: {_difference(explored.model_dump(), other.model_dump())}"
+        yield f"  processes {', '.join(map(str, plan.counts))}: {_COUNTS_TOLD}"
+        explored, *others = (condition.model_dump() for condition in plan.conditions)
+        said = plan.conditions[0].model_dump(exclude_defaults=True)
+        yield f"  {', '.join(f'{name} {level}' for name, level in said.items())}: {_EXPLORED_TOLD}"
+        for name, levels in _other_levels(explored, others).items():
+            told = f": {_TOLD[name]}" if name in _TOLD else ""
+            yield f"  and {name} {', '.join(levels)}{told}"
 
 
-def _difference(base: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {level}" for name, level in other.items() if level != base[name])
+def _other_levels(explored: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Return the levels of each factor in which conditions differ from the explored ones."""
+    levels: dict[str, list[str]] = {}
+    for other in others:
+        for name, level in other.items():
+            if level != explored[name]:
+                levels.setdefault(name, []).append(str(level))
+    return levels
+
+
+_ROLES_TOLD: Mapping[Role, str] = {
+    Role.CELL: "what decides, as above",
+    Role.SENTINEL: "the reference cell at the start, middle and end of a block: did the host hold still?",
+    Role.DUPLICATE: "the same under another label: by how much does a cell differ from itself?",
+    Role.CEILING: "lighttpd with a static file: what server and load generator can do at all",
+}
+
+
+def role_lines(trials: Iterable[Trial]) -> Iterator[str]:
+    """Say how many trials there are of each role, and what for."""
+    counts = Counter(trial.role for trial in trials)
+    for role, told in _ROLES_TOLD.items():
+        if counts[role]:
+            yield f"  {counts[role]} x {role}: {told}"
 
 
 def _factors(rows: Sequence[Row]) -> Factors:

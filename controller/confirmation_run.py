@@ -19,11 +19,11 @@ from controller.confirmation import (
     confirming_experiment,
     plan_confirmation,
 )
-from controller.errors import FingerprintChanged, RunLocked, RunRefused
+from controller.errors import FingerprintChanged, InventoryError, RunLocked, RunRefused
 from controller.experiment import ExperimentFile, digest
 from controller.fingerprint import Change, changes
 from controller.host_facts import HostFacts
-from controller.inventory import read_hosts
+from controller.inventory import Host, read_hosts
 from controller.journal import attempts, read_journal
 from controller.plan import HostPlan, PlannedHost
 from controller.run_directory import PROJECT, RunDirectory
@@ -127,12 +127,38 @@ def experiment_of(question: Question, blocks: int | None) -> Confirmation:
 
 
 def planned_trials(workplace: Workplace, question: Question, experiment: Confirmation) -> tuple[Trial, ...]:
-    """Return the schedule on the hosts as the confirmed run knew them. Touches no host."""
+    """Return the schedule on the hosts as the confirmed run knew them.
+
+    Touches no host. One that the inventory does not have is planned as the run recorded it, and that is told.
+    """
+    listed = _listed_hosts(workplace, experiment)
     plans = []
-    for host in read_hosts(workplace.inventory, experiment.hosts, PROJECT):
-        facts = HostFacts(question.confirmed.facts(host.name)["facts"])
-        plans.append(plan_confirmation(experiment, planned_host(experiment, Site(host, facts))))
+    for name in dict.fromkeys(row.host for row in experiment.cells):
+        document = question.confirmed.facts(name)
+        host = listed.get(name) or _recorded_host(workplace, name, document)
+        site = Site(host, HostFacts(document["facts"]))
+        plans.append(plan_confirmation(experiment, planned_host(experiment, site)))
     return make_schedule(experiment, plans)
+
+
+def _listed_hosts(workplace: Workplace, experiment: Confirmation) -> dict[str, Host]:
+    try:
+        return {host.name: host for host in read_hosts(workplace.inventory, experiment.hosts, PROJECT)}
+    except InventoryError as error:
+        if "selects no host" not in str(error):
+            workplace.tell(str(error))
+        return {}
+
+
+def _recorded_host(workplace: Workplace, name: str, document: Mapping[str, Any]) -> Host:
+    """Return a host that the inventory lacks, as far as planning needs it."""
+    workplace.tell(
+        f"{name}: is not in {workplace.inventory}; planned with the {len(document['facts']['cpus'])} CPUs "
+        "that the run recorded, none reserved by server_cpus or load_cpus, which only the inventory tells; "
+        "put the host there to measure it"
+    )
+    load_from = document.get("load_from", {}).get("host")
+    return Host(name, document["machine"], address=name, load_from=load_from)
 
 
 def confirm_run(workplace: Workplace, question: Question, experiment: Confirmation, command: str) -> Outcome:

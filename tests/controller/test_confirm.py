@@ -141,6 +141,20 @@ def test_the_printed_plan_is_what_is_measured(fleet: Any, explored: RunDirectory
     assert planned == confirm(fleet, explored).run.schedule()
 
 
+def test_a_host_that_left_the_inventory_is_planned_as_the_run_recorded_it(
+    fleet: Any, explored: RunDirectory
+) -> None:
+    question = read_question(explored)
+    experiment = experiment_of(question, 1)
+    known = planned_trials(fleet.workplace()[0], question, experiment)
+    del fleet.hosts["web1"]
+    fleet.write_inventory()
+    workplace, told = fleet.workplace()
+    assert planned_trials(workplace, question, experiment) == known
+    assert "web1: is not in" in told.getvalue()
+    assert "put the host there to measure it" in told.getvalue()
+
+
 def test_a_broken_confirmation_is_resumed_and_its_standing_told(fleet: Any, explored: RunDirectory) -> None:
     host = fleet.hosts["web1"]
     host.behave(trials={"threadedx3": [{"fail": "not_ready"}]})
@@ -265,13 +279,21 @@ def test_the_command_prints_the_plan_then_measures(fleet: Any, explored: RunDire
     assert plan.returncode == 0, plan.stderr
     assert plan.stdout.splitlines() == [
         "web1 (2 cores): is the peak of threaded at 3 real?",
-        "  processes: 2, 3, 4",
-        "  as explored: concurrency 4, keepalive False, cores 2, placement shared, workload hello, tool ab, "
-        "lighttpd 1.4.79",
-        "  and with: concurrency 7",
-        "  and with: keepalive True",
-        "  and with: tool wrk",
+        "  processes 2, 3, 4: the suspect, its neighbours, the cores, twice the cores, the runner-up: it "
+        "must beat all",
+        "  concurrency 4, keepalive False, cores 2, placement shared, workload hello, tool ab, lighttpd "
+        "1.4.79: new blocks under the same conditions: those that suggest a peak cannot also prove it",
+        "  and concurrency 7: a peak that moves with the load's concurrency is its artefact; REAL takes "
+        "three levels",
+        "  and keepalive True: a peak that is there only with connections kept, or only with new ones, is "
+        "not REAL",
+        "  and tool wrk: a peak that only one load generator shows may be its own doing",
         "17 trials in 1 blocks, about 22 s",
+        "  12 x cell: what decides, as above",
+        "  3 x sentinel: the reference cell at the start, middle and end of a block: did the host hold "
+        "still?",
+        "  1 x duplicate: the same under another label: by how much does a cell differ from itself?",
+        "  1 x ceiling: lighttpd with a static file: what server and load generator can do at all",
         f"seed {fresh_seed(7, explored.run_id)}, from that of {explored.run_id} and its name",
     ]
     assert "asks for 3 blocks; with fewer the verdict may stay open" in plan.stderr
