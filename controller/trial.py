@@ -81,10 +81,17 @@ class Site:
 
     def fingerprint(self) -> dict[str, Any]:
         """Return what must not change while a run is measured, the load host's part included."""
-        own = self.facts.fingerprint()
+        own = {**self.facts.fingerprint(), **_reserved_cpus(self.host)}
         if self.load is None:
             return own
-        return {**own, "load_from": {"host": self.load.host.name, **self.load.facts.fingerprint()}}
+        load = {**self.load.facts.fingerprint(), **_reserved_cpus(self.load.host)}
+        return {**own, "load_from": {"host": self.load.host.name, **load}}
+
+
+def _reserved_cpus(host: Host) -> dict[str, list[int]]:
+    """Return the CPUs that the inventory reserves, as far as it does."""
+    reserved = {"server_cpus": host.server_cpus, "load_cpus": host.load_cpus}
+    return {name: list(cpus) for name, cpus in reserved.items() if cpus is not None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,18 @@ def test_resume_refuses_what_changed_by_name(fleet: Any, one_host: Any, change: 
     assert len(list(attempts(read_journal(outcome.run.journal_path).records))) == before
 
 
+def test_resume_refuses_other_cpus_than_the_inventory_reserved(fleet: Any, one_host: Any) -> None:
+    fleet.write_inventory(server_cpus=[0])
+    half_done(fleet, one_host)
+    one_host.behave(trials={})
+    for changed, after in (({"server_cpus": [1]}, r"\[1\]"), ({}, r"\(missing\)")):
+        fleet.write_inventory(**changed)
+        with pytest.raises(FingerprintChanged, match=rf"hosts\.web1\.server_cpus: \[0\] -> {after}"):
+            resume_run(fleet.workplace()[0], None, False)
+    fleet.write_inventory(server_cpus="0")
+    assert resume_run(fleet.workplace()[0], None, False).complete
+
+
 def test_a_new_epoch_goes_on_and_leaves_a_seam(fleet: Any, one_host: Any) -> None:
     outcome = half_done(fleet, one_host)
     change_kernel(one_host.plan["facts"])
