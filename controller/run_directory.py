@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import platform
@@ -162,10 +163,12 @@ def create_run(
     """
     experiment = file.experiment
     schedule = schedule_document(experiment.design.seed, trials)
-    run_id = _free_name(results, f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{experiment.name}")
-    hidden = results / f".{run_id}.new"
     try:
-        (hidden / "hosts").mkdir(parents=True)
+        hidden, run_id = _claim(results, f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{experiment.name}")
+    except OSError as error:
+        raise _unwritten(results, error) from error
+    try:
+        (hidden / "hosts").mkdir()
         (hidden / "raw").mkdir()
         for host, document in facts.items():
             write_json(hidden / "hosts" / f"{host}.json", document)
@@ -197,9 +200,7 @@ def create_run(
         sync_directory(results)
     except OSError as error:
         shutil.rmtree(hidden, ignore_errors=True)
-        raise JournalError(
-            f"{results}: the run cannot be written ({error.strerror}); nothing was measured"
-        ) from error
+        raise _unwritten(results, error) from error
     return RunDirectory(results / run_id)
 
 
@@ -241,11 +242,24 @@ def _portable(path: Path) -> str:
     return str(whole.relative_to(PROJECT) if whole.is_relative_to(PROJECT) else whole)
 
 
-def _free_name(results: Path, wanted: str) -> str:
-    name, number = wanted, 2
-    while (results / name).exists() or (results / f".{name}.new").exists():
-        name, number = f"{wanted}-{number}", number + 1
-    return name
+def _claim(results: Path, wanted: str) -> tuple[Path, str]:
+    """Make the hidden directory of a new run; return it and the name that is the run's from then on."""
+    results.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        name = wanted if number == 1 else f"{wanted}-{number}"
+        hidden = results / f".{name}.new"
+        try:
+            hidden.mkdir()
+        except FileExistsError:  # another controller is at it
+            continue
+        if not (results / name).exists():
+            return hidden, name
+        hidden.rmdir()
+    raise AssertionError("there is always another number")
+
+
+def _unwritten(results: Path, error: OSError) -> JournalError:
+    return JournalError(f"{results}: the run cannot be written ({error.strerror}); nothing was measured")
 
 
 def _versions() -> dict[str, str]:

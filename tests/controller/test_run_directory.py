@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controller.catalogue import load_catalogue
+from controller.errors import JournalError
+from controller.experiment import read_experiment
+from controller.run_directory import RunDirectory, create_run
+
+
+def test_runs_that_begin_in_the_same_second_do_not_touch_each_other(fleet: Any) -> None:
+    file = read_experiment(fleet.experiment(), load_catalogue())
+
+    def create(number: int) -> RunDirectory:
+        facts = {f"web{each}": {"schema": 1, "number": number} for each in range(20)}
+        return create_run(fleet.results, file, [], facts, {}, command=str(number))
+
+    with ThreadPoolExecutor(8) as pool:
+        runs = list(pool.map(create, range(8)))
+    assert len({run.run_id for run in runs}) == 8
+    for number, run in enumerate(runs):
+        assert run.document()["run_id"] == run.run_id
+        assert run.document()["command"] == str(number)
+        assert run.facts("web19")["number"] == number
+    assert sorted(path.name for path in fleet.results.iterdir()) == sorted(run.run_id for run in runs)
+
+
+def test_results_that_cannot_be_written_are_named(fleet: Any, tmp_path: Path) -> None:
+    file = read_experiment(fleet.experiment(), load_catalogue())
+    (tmp_path / "file").write_text("")
+    with pytest.raises(JournalError, match=r"file: the run cannot be written \(.*\); nothing was measured"):
+        create_run(tmp_path / "file", file, [], {}, {}, command="x")
