@@ -27,7 +27,7 @@ class HostStanding:
     reasons : mapping of str to int
         Why attempts did not count: failure kind or failed gates, with their numbers.
     last : str
-        The newest attempt that did not count, in one line.
+        The newest attempt in vain at a trial that is missing, in one line; empty where there is none.
     """
 
     host: str
@@ -73,7 +73,8 @@ def why_not(attempt: Mapping[str, Any]) -> str:
 
 def _standing(host: str, schedule: Sequence[Trial], attempts: Sequence[Mapping[str, Any]]) -> HostStanding:
     missing = missing_trials(schedule, attempts)
-    tried = {attempt["trial"] for attempt in attempts}
+    wanted = {trial.trial for trial in missing}
+    tried = wanted & {attempt["trial"] for attempt in attempts}
     reasons: Counter[str] = Counter()
     last = ""
     for attempt in attempts:
@@ -81,13 +82,13 @@ def _standing(host: str, schedule: Sequence[Trial], attempts: Sequence[Mapping[s
             reasons[str(attempt["failure"]["kind"])] += 1
         for gate in _failed_gates(attempt):
             reasons[str(gate["name"])] += 1
-        last = f"{attempt['trial']}: {why_not(attempt)}" if attempt["status"] != "valid" else last
+        last = f"{attempt['trial']}: {why_not(attempt)}" if attempt["trial"] in wanted else last
     return HostStanding(
         host=host,
         scheduled=len(schedule),
         valid=len(schedule) - len(missing),
         missing=len(missing),
-        tried=sum(trial.trial in tried for trial in missing),
+        tried=len(tried),
         attempts=len(attempts),
         reasons=reasons,
         last=last,

@@ -74,6 +74,7 @@ def test_an_invalid_trial_is_tried_again_at_the_end_of_its_block(fleet: Any, one
         assert (block[-1]["attempt"], block[-1]["status"]) == (2, "valid")
         assert record["failure"] is None
     assert "invalid (attempt 1): responses: 1000 of 1000 responses are not 2xx" in text
+    assert [standing.last for standing in outcome.standings] == [""]
 
 
 def test_attempts_are_bounded_and_the_rest_goes_on(fleet: Any, one_host: Any) -> None:
