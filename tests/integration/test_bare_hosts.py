@@ -29,6 +29,16 @@ PREFIXES = {"bullseye": "bl", "bookworm": "bk", "trixie": "bx"}
 UNOPTIMIZED = ["-DCMAKE_C_FLAGS_RELEASE=-O0"]
 NOT_BARE = ("cc", "make", "cmake", "ab", "lighttpd", "pip3")
 STATE = "dpkg-query --show --showformat='${Package} ${Status}\\n'; ls -A | grep -vx .ansible"
+# A package that somebody installs after provisioning, and that needs what provisioning installed.
+LATE = """\
+set -e
+mkdir -p late/DEBIAN
+printf '%s\\n' 'Package: late' 'Version: 1' 'Architecture: all' 'Depends: cmake' \\
+    'Maintainer: Nobody <nobody@example.net>' 'Description: came later' >late/DEBIAN/control
+dpkg-deb --build late
+sudo dpkg --install late.deb
+rm -r late late.deb
+"""
 EXPERIMENT = """\
 name: bare-hosts
 question: Does a host that had nothing measure?
@@ -168,6 +178,21 @@ def test_a_second_run_changes_nothing_on_a_debian_that_was_bare(
     summary = again[bare.hosts[suite].name]
     assert summary.good, summary.reason
     assert summary.changed == 0
+
+
+def test_a_teardown_refuses_to_take_along_what_came_later(bare: BareHosts) -> None:
+    host = bare.hosts["bookworm"]
+    installed = host.ssh([LATE])
+    assert installed.returncode == 0, installed.stderr
+    try:
+        before = host.ssh([STATE]).stdout
+        summary = bare.play("playbooks/teardown.yml", host.name, teardown_packages=True)[host.name]
+        assert not summary.good
+        assert "would go with them: late" in summary.reason
+        assert "run the teardown without teardown_packages" in summary.reason
+        assert host.ssh([STATE]).stdout == before
+    finally:
+        host.ssh(["sudo dpkg --purge late"])
 
 
 def test_a_teardown_takes_its_packages_along_and_no_others(bare: BareHosts) -> None:
