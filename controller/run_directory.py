@@ -28,6 +28,7 @@ from controller.schedule import schedule_document
 SCHEMA = 1
 PROJECT = Path(__file__).resolve().parent.parent
 RECORDED_VERSIONS = ("ansible-core", "ansible-runner", "fabric", "paramiko", "pydantic")
+THE_USERS_OWN = (":(exclude)inventory", ":(exclude)experiments")
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +185,7 @@ def create_run(
                 "experiment_file": _portable(file.path),
                 "experiment_text": file.text,
                 "seed": experiment.design.seed,
-                "git": _git(),
+                "git": git_state(PROJECT),
                 "versions": _versions(),
                 "hosts": sorted(facts),
                 "command": command,
@@ -270,12 +271,17 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _git() -> dict[str, Any]:
+def git_state(checkout: Path) -> dict[str, Any]:
+    """Return the commit of a checkout, and whether tracked files differ from it; None where git cannot say.
+
+    Hosts and experiments are the user's to edit, and a run holds what it took from them: they do not count.
+    """
+
     def git(*arguments: str) -> str | None:
         try:
             done = subprocess.run(
                 ["git", *arguments],
-                cwd=Path(__file__).parent,
+                cwd=checkout,
                 capture_output=True,
                 text=True,
                 timeout=10,
@@ -285,5 +291,5 @@ def _git() -> dict[str, Any]:
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
-    status = git("status", "--porcelain", "--untracked-files=no")
+    status = git("status", "--porcelain", "--untracked-files=no", "--", ".", *THE_USERS_OWN)
     return {"commit": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
