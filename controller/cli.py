@@ -290,7 +290,8 @@ def main() -> int:
     if not any(group.name == "lab" for group in app.registered_groups):
         app.add_typer(lab_app, name="lab", help="Throw-away test hosts on this machine.")
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, _interrupt)
     try:
         app()
     except InputError as error:

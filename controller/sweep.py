@@ -140,7 +140,7 @@ class Sweep:
             _wait_for_all(ends)
         except KeyboardInterrupt:
             self.cancel()
-            _wait_for_all(ends)
+            _wait_for_all(ends, patiently=True)
             raise
         if self._errors:
             raise self._errors[0]
@@ -304,8 +304,13 @@ def _lanes(trials: Sequence[Trial], sites: Mapping[str, Site]) -> dict[str, list
     return machines
 
 
-def _wait_for_all(ends: Sequence[threading.Event]) -> None:
+def _wait_for_all(ends: Sequence[threading.Event], *, patiently: bool = False) -> None:
+    """Wait for threads to end; `patiently` however often Ctrl-C comes: their last records matter."""
     # not Thread.join: interrupted by Ctrl-C, it takes a running thread for a finished one (Python 3.11)
     for end in ends:
-        while not end.wait(0.2):
-            pass
+        while not end.is_set():
+            try:
+                end.wait(0.2)
+            except KeyboardInterrupt:
+                if not patiently:
+                    raise

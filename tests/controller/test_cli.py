@@ -123,6 +123,21 @@ def test_ctrl_c_ends_with_130_and_the_resume_command(fleet: Any, one_host: Any) 
     assert sweep("resume", *where(fleet)).returncode == 0
 
 
+def test_a_run_under_nohup_outlives_its_terminal(fleet: Any, one_host: Any) -> None:
+    one_host.behave(delay_s=0.2)
+    process = subprocess.Popen(
+        ["nohup", sys.executable, "-m", "controller", "run", str(fleet.experiment(blocks=1)), *where(fleet)],
+        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not one_host.trials_run() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGHUP)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "9/9 valid, 0 missing" in output
+
+
 def test_status_tells_a_run_under_way_from_a_dead_one_and_what_it_would_take(
     fleet: Any, one_host: Any
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from controller import conversation as conversation_module
 from controller import local as local_module
 from controller import sweep as sweep_module
 from controller import trial as trial_module
@@ -254,6 +255,32 @@ def test_ctrl_c_stops_the_agent_and_records_the_interruption(fleet: Any, one_hos
     last = json.loads((run_directory / "journal.jsonl").read_text().splitlines()[-1])
     assert last["failure"]["kind"] == "interrupted"
     assert f"resume {run_directory.name}" in text.getvalue()
+
+
+def test_ctrl_c_pressed_again_loses_no_record(
+    fleet: Any, one_host: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation_module, "GRACE_S", 1.0)
+    monkeypatch.setattr(local_module, "CLOSE_PATIENCE_S", 0.2)
+    one_host.behave(trials={"multiplexedx1": ["silent"], "threadedx1": ["silent"]})
+    workplace, _ = fleet.workplace()
+    experiment = read_experiment(fleet.experiment(blocks=1, processes="1"), load_catalogue())
+
+    def interrupt() -> None:
+        while not any(line.endswith("silent") for line in one_host.trials_run()):
+            time.sleep(0.01)
+        for _ in range(3):
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            time.sleep(0.1)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        start_run(workplace, experiment, None, "x")
+    thread.join()
+    (run_directory,) = fleet.results.iterdir()
+    last = json.loads((run_directory / "journal.jsonl").read_text().splitlines()[-1])
+    assert last["failure"]["kind"] == "interrupted"
 
 
 def test_a_full_disk_stops_the_run_and_loses_nothing(fleet: Any, one_host: Any, small_disk: Any) -> None:
