@@ -300,6 +300,9 @@ def main() -> int:
     except (SweepError, LabError) as error:
         _complain(error)
         return FAILED
+    except OSError as error:  # of this machine: its disk, its directories, their permissions
+        _complain(f"this machine: {error}; mend that and call the command again")
+        return FAILED
     return 0
 
 
@@ -307,7 +310,7 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _complain(error: Exception) -> None:
+def _complain(error: Exception | str) -> None:
     Console(stderr=True).print(str(error), markup=False, highlight=False, soft_wrap=True)
 
 

@@ -27,6 +27,8 @@ from controller.schedule import schedule_document
 
 SCHEMA = 1
 PROJECT = Path(__file__).resolve().parent.parent
+NEEDED = {"created_at", "experiment", "experiment_file", "experiment_text", "fingerprint", "hosts", "seed"}
+"""Keys of run.json that are read again."""
 RECORDED_VERSIONS = ("ansible-core", "ansible-runner", "fabric", "paramiko", "pydantic")
 THE_USERS_OWN = (":(exclude)inventory", ":(exclude)experiments")
 
@@ -55,12 +57,18 @@ class RunDirectory:
 
     def document(self) -> dict[str, Any]:
         """Return run.json."""
-        return _read_json(self.path / "run.json")
+        document = _read_json(self.path / "run.json")
+        if missing := sorted(NEEDED - set(document)):
+            raise _strange(self.path / "run.json", f"the key {missing[0]!r} is missing")
+        return document
 
     def experiment(self) -> Experiment:
         """Return the experiment as it was when the run began."""
         document = self.document()["experiment"]
-        return (Confirmation if "cells" in document else Experiment).model_validate(document)
+        try:
+            return (Confirmation if "cells" in document else Experiment).model_validate(document)
+        except (TypeError, ValueError) as error:
+            raise _strange(self.path / "run.json", error) from error
 
     def schedule(self) -> tuple[Trial, ...]:
         """Return every trial in order.
@@ -71,12 +79,15 @@ class RunDirectory:
             When the schedule is not the one that the run began with.
         """
         document = _read_json(self.path / "schedule.json")
-        if digest(document) != self.document()["fingerprint"]["schedule"]:
+        if digest(document) != self.document()["fingerprint"].get("schedule"):
             raise RunRefused(
                 f"{self.path / 'schedule.json'}: is not the schedule that the run began with; restore it, "
                 "or start a new run"
             )
-        return tuple(Trial.from_json(trial) for trial in document["trials"])
+        try:
+            return tuple(Trial.from_json(trial) for trial in document["trials"])
+        except (LookupError, TypeError, ValueError) as error:
+            raise _strange(self.path / "schedule.json", error) from error
 
     def facts(self, host: str) -> dict[str, Any]:
         """Return hosts/<host>.json."""
@@ -123,7 +134,7 @@ class RunDirectory:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return file.read().strip()
+                return file.read().strip() or "it gave no name"
         return None
 
     def open_journal(self) -> Journal:
@@ -213,14 +224,14 @@ def find_run(results: Path, name: str | None) -> RunDirectory:
     RunRefused
         When there is none; the message lists those there are.
     """
-    runs = sorted(path.parent for path in results.glob("*/run.json"))
+    runs = sorted(path.parent for path in results.glob("[!.]*/run.json"))  # those with a dot only begin
     if name is None:
         if not runs:
             raise RunRefused(f"{results}: holds no run yet; start one with 'fcgi-sweep run EXPERIMENT'")
         return RunDirectory(runs[-1])
     for path in (results / name, Path(name)):
         if (path / "run.json").exists():
-            return RunDirectory(path)
+            return RunDirectory(path.resolve())  # its name is that of the run, also where `.` was given
     newest = ", ".join(run.name for run in runs[-5:]) or "none"
     raise RunRefused(f"{results / name}: there is no such run; the newest ones: {newest}")
 
@@ -232,10 +243,19 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise RunRefused(
             f"{path}: cannot be read ({error}); restore it from a copy, or start a new run"
         ) from error
-    if document.get("schema") != SCHEMA:
-        raise RunRefused(f"{path}: has schema {document.get('schema')!r}; this version reads {SCHEMA}")
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if schema != SCHEMA:
+        raise RunRefused(f"{path}: has schema {schema!r}; this version reads {SCHEMA}")
     found: dict[str, Any] = document
     return found
+
+
+def _strange(path: Path, problem: object) -> RunRefused:
+    words = " ".join(str(problem).split())[:200]
+    return RunRefused(
+        f"{path}: is not what this version writes ({words}); use the version that began the run, or restore "
+        "it from a copy"
+    )
 
 
 def _portable(path: Path) -> str:

@@ -237,8 +237,8 @@ def remaining_s(run: RunDirectory) -> float:
 def resume_command(workplace: Workplace, run: RunDirectory) -> str:
     """Return the command line that goes on with a run."""
     words = [*program(), "resume", run.run_id]
-    if workplace.results.resolve() != (PROJECT / "results").resolve():
-        words += ["--results", str(workplace.results)]
+    if run.path.parent.resolve() != (PROJECT / "results").resolve():
+        words += ["--results", str(run.path.parent)]
     if workplace.inventory.resolve() != (PROJECT / "inventory").resolve():
         words += ["--inventory", str(workplace.inventory)]
     return shlex.join(words)

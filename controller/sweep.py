@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from controller.cells import Trial
-from controller.errors import RemoteError
+from controller.errors import JournalError, RemoteError
 from controller.experiment import Experiment
 from controller.facts_query import query_facts
 from controller.fingerprint import changes
@@ -223,7 +223,9 @@ class Sweep:
             raw = self._run.write_raw(attempt.trial.trial, attempt.attempt, attempt.texts)
         except OSError as error:
             if error.errno not in NO_ROOM:
-                raise
+                raise JournalError(
+                    f"{self._run.path}: raw output cannot be written ({error}); mend that, then resume"
+                ) from error
             full = error
         self._journal.append(attempt.to_json(raw))
         if full is not None:

@@ -6,6 +6,7 @@ import argparse
 import base64
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence, TextIO
 
@@ -112,8 +113,8 @@ def run_probe(arguments: Sequence[str], stdout: TextIO, stderr: TextIO) -> int:
             stderr.write(f"wire-probe: --param {pair}: write NAME=VALUE\n")
             return 2
         extra[name] = value
-    if options.timeout <= 0:
-        stderr.write("wire-probe: --timeout: give more than 0 seconds\n")
+    if not 0 < options.timeout < math.inf:
+        stderr.write("wire-probe: --timeout: give a number of seconds above 0\n")
         return 2
     try:
         result = probe(options.address, options.timeout, web_request(options.url, options.query, b"", extra))

@@ -87,6 +87,20 @@ def test_bad_input_is_one_message_and_exit_code_2(fleet: Any, one_host: Any) -> 
     assert sweep("run", str(fleet.experiment()), "--inventory", "/nonexistent").returncode == 2
 
 
+def test_files_of_this_machine_that_cannot_be_used_are_one_message(fleet: Any, one_host: Any) -> None:
+    experiment = fleet.experiment(blocks=1, processes="1", design=", sentinel: false")
+    assert sweep("run", str(experiment), *where(fleet)).returncode == 0
+    (journal,) = fleet.results.glob("*/journal.jsonl")
+    journal.unlink()
+    journal.mkdir()
+    done = sweep("status", *where(fleet))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert (
+        done.stderr
+        == f"this machine: [Errno 21] Is a directory: '{journal}'; mend that and call the command again\n"
+    )
+
+
 def test_doctor_names_what_is_wrong_and_the_remedy(fleet: Any, one_host: Any) -> None:
     one_host.plan["facts"].update(lock={"run_id": "other"})
     one_host.behave()

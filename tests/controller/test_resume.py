@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from controller.catalogue import load_catalogue
-from controller.errors import FingerprintChanged, RunLocked, RunRefused
+from controller.errors import FingerprintChanged, JournalError, RunLocked, RunRefused
 from controller.experiment import read_experiment
 from controller.journal import attempts, read_journal
 from controller.runs import Outcome, resume_run, run_standing, start_run
@@ -151,6 +152,14 @@ def test_resume_refuses_a_schedule_that_was_edited(fleet: Any, one_host: Any) ->
     document["trials"].pop()
     path.write_text(json.dumps(document))
     with pytest.raises(RunRefused, match="not the schedule that the run began with"):
+        resume_run(fleet.workplace()[0], None, False)
+
+
+def test_raw_output_that_cannot_be_written_stops_the_run_with_one_message(fleet: Any, one_host: Any) -> None:
+    outcome = half_done(fleet, one_host)
+    shutil.rmtree(outcome.run.path / "raw")
+    (outcome.run.path / "raw").write_text("")
+    with pytest.raises(JournalError, match=r"raw output cannot be written .*; mend that, then resume"):
         resume_run(fleet.workplace()[0], None, False)
 
 

@@ -190,7 +190,8 @@ def test_unknown_keys_of_a_load_are_refused() -> None:
     [
         (["nowhere"], "give a unix socket's path"),
         (["/a", "--param", "NAME"], "write NAME=VALUE"),
-        (["/a", "--timeout", "0"], "more than 0"),
+        (["/a", "--timeout", "0"], "seconds above 0"),
+        (["/a", "--timeout", "nan"], "seconds above 0"),
     ],
 )
 def test_bad_input_ends_with_2_and_says_what_to_do(arguments: list[str], words: str) -> None:
