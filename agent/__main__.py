@@ -28,9 +28,9 @@ def default_prefix() -> Path:
 
 
 def say(record: Record) -> None:
-    """Write one JSON line; a reader that has gone away is no reason to fail."""
+    """Write one JSON line, in ASCII whatever the locale; a reader that has gone away is no reason to fail."""
     try:
-        print(json.dumps(record.to_json(), ensure_ascii=False), flush=True)
+        print(json.dumps(record.to_json()), flush=True)
     except BrokenPipeError:
         # The interpreter would try once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

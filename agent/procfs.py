@@ -74,9 +74,11 @@ def parse_run_queue_wait(text: str) -> float:
 def parse_cpu_time(text: str, cpus: Collection[int]) -> CpuTime:
     """Return from `/proc/stat` the time of some CPUs. Guest time is part of user time: not counted twice."""
     rows = {words[0]: words[1:] for words in map(str.split, text.splitlines()) if words}
-    names = {f"cpu{cpu}" for cpu in cpus}
-    if names == {name for name in rows if name.startswith("cpu")} - {"cpu"}:
-        names = {"cpu"}  # exact, where the sum of rounded rows is not
+    names, shown = {f"cpu{cpu}" for cpu in cpus}, {name for name in rows if name.startswith("cpu")} - {"cpu"}
+    # The sum over all is exact, where that of rounded rows is not. And lxcfs numbers the CPUs of a container
+    # anew, from 0 on, and shows no others.
+    if names == shown or not names <= shown:
+        names = {"cpu"}
     of_each = [[int(each) for each in rows[name][:8]] for name in names]
     user, nice, system, idle, iowait, irq, softirq, steal = map(sum, zip(*of_each))  # noqa: B905 - Python 3.9
     ctx = int(rows["ctxt"][0])
@@ -140,7 +142,7 @@ def command(pid: int) -> str:
         words = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
     except OSError:
         return ""
-    return os.fsdecode(b" ".join(words)).strip()
+    return b" ".join(words).decode(errors="replace").strip()
 
 
 def environ(pid: int) -> dict[str, str]:

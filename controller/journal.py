@@ -139,10 +139,8 @@ class Journal:
         self.close()
 
     def _append(self, record: dict[str, Any]) -> None:
-        line = (
-            json.dumps({"schema": SCHEMA, **record}, ensure_ascii=False, separators=(",", ":")).encode()
-            + b"\n"
-        )
+        text = json.dumps({"schema": SCHEMA, **record}, ensure_ascii=False, separators=(",", ":"))
+        line = text.encode(errors="replace") + b"\n"  # an agent may quote what is no text
         try:
             self._write(line)
         except OSError as error:

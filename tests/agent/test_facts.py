@@ -87,6 +87,14 @@ def test_archive_and_source_tree_have_the_fingerprint_that_provisioning_computes
     assert deployed.prefix == str(tmp_path)
 
 
+def test_what_the_agent_says_does_not_depend_on_the_locale(tmp_path: Path) -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "agent", "facts", "--prefix", str(tmp_path / "Jörg")],
+        cwd=PROJECT, env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, check=True,
+    )  # fmt: skip
+    assert Facts.from_json(json.loads(said.stdout)).prefix == str(tmp_path / "Jörg")
+
+
 @pytest.mark.parametrize("arguments", [[], ["trail"], ["clean", "now"], ["trial", "--prefix"]])
 def test_bad_arguments_are_explained(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2

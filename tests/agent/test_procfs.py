@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
@@ -50,6 +52,18 @@ def test_cpu_time_does_not_count_guests_twice() -> None:
 def test_cpu_time_is_that_of_the_cpus_asked_for() -> None:
     found = procfs.parse_cpu_time(PROC_STAT, [1])
     assert found == procfs.CpuTime(total=600, idle=510, steal=11, ctx=123456)
+
+
+def test_a_container_that_numbers_its_cpus_anew_has_the_time_of_all_it_shows() -> None:
+    assert procfs.parse_cpu_time(PROC_STAT, [4, 5]) == procfs.parse_cpu_time(PROC_STAT, [0, 1])
+    assert procfs.parse_cpu_time(PROC_STAT, [1, 5]) == procfs.parse_cpu_time(PROC_STAT, [0, 1])
+
+
+def test_a_command_line_in_another_encoding_can_be_written_down() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()", b"\xff"], stdin=subprocess.PIPE) as process:
+        said = procfs.command(process.pid)
+        process.communicate(b"\n")
+    assert said.encode().endswith("input() \ufffd".encode())
 
 
 def test_tables_and_sockets() -> None:

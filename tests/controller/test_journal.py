@@ -123,3 +123,10 @@ def test_a_journal_line_is_json_on_one_line(tmp_path: Path) -> None:
         journal.append({"kind": "attempt", "reason": "two\nlines \u2028 and a separator"})
     (line,) = path.read_bytes().splitlines()
     assert json.loads(line)["reason"] == "two\nlines \u2028 and a separator"
+
+
+def test_what_is_no_text_is_written_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with Journal(path) as journal:
+        journal.append({"kind": "attempt", "reason": json.loads(r'"in use by \udcff"')})
+    assert read_journal(path).records[0]["reason"] == "in use by ?"
