@@ -60,10 +60,13 @@ def test_a_container_that_numbers_its_cpus_anew_has_the_time_of_all_it_shows() -
 
 
 def test_a_command_line_in_another_encoding_can_be_written_down() -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()", b"\xff"], stdin=subprocess.PIPE) as process:
+    command = [sys.executable, "-c", "input(chr(10))", b"\xff"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # it runs
         said = procfs.command(process.pid)
         process.communicate(b"\n")
-    assert said.encode().endswith("input() \ufffd".encode())
+    assert said.encode().endswith(" \ufffd".encode())
 
 
 def test_tables_and_sockets() -> None:
