@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.records import (
     Attempt,
@@ -55,15 +57,20 @@ def attempt_frame(rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
     rows : sequence of tuple
         From `attempt_row`.
     """
-    columns = zip(*rows, strict=True) if rows else ([] for _ in _COLUMNS)
-    frame = pd.DataFrame(dict(zip(_COLUMNS, columns, strict=True)))
+    columns = zip(*rows, strict=True) if rows else (() for _ in _COLUMNS)
+    named = zip(_COLUMNS, columns, strict=True)
+    frame = pd.DataFrame({name: _numbers(values) if name in _NUMERIC else values for name, values in named})
     frame["python"] = frame["python"].fillna(OLDER_PYTHON)
-    for name in _NUMERIC:
-        frame[name] = pd.to_numeric(frame[name], errors="coerce")
     for name in ("connections", "in_flight"):
         frame[name] = frame[name].astype("Int64")
     frame["started_at"] = pd.to_datetime(frame["started_at"], utc=True, errors="coerce", format="ISO8601")
     return frame
+
+
+def _numbers(values: tuple[Number, ...]) -> NDArray[Any]:
+    """Return whole numbers as such where none is missing, else floating-point numbers."""
+    found = np.array(values)
+    return found.astype(np.float64) if found.dtype == object else found
 
 
 def with_categories(frame: pd.DataFrame) -> pd.DataFrame:
@@ -195,4 +202,4 @@ _TEXT = {
     "trial", "started_at", "raw", "failed_gates", "gates", "reason", "wire_faults", "keepalive", "keep_conn",
     *CATEGORIES,
 }  # fmt: skip
-_NUMERIC = tuple(name for name in _COLUMNS if name not in _TEXT)
+_NUMERIC = frozenset(_COLUMNS) - _TEXT

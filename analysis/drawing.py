@@ -39,8 +39,9 @@ def start_drawing(
     draw = partial(draw_files, folder=folder, watermark=watermark)
     if pool is None:
         return (item for item in listed if draw(item))
-    drawn = [pool.submit(draw, item) for item in listed]
-    return (item for item, done in zip(listed, drawn, strict=True) if done.result())
+    # from the last on: grids of many panels come last, and nothing should be left to wait for one of them
+    drawn = [pool.submit(draw, item) for item in reversed(listed)]
+    return (item for item, done in zip(listed, reversed(drawn), strict=True) if done.result())
 
 
 def draw_files(item: Illustration, *, folder: Path, watermark: str = "") -> bool:

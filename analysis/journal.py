@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pandas as pd
 
 from analysis.attempts import attempt_frame, attempt_row, with_categories
@@ -247,7 +248,8 @@ def _joined(parts: list[_Part]) -> _Part:
 
 def _without_foreign(whole: _Part, known: set[str]) -> _Part:
     """Return what belongs to this run's schedule; the rest is damage."""
-    own = whole.attempts["trial"].isin(known)
+    # a Series' own isin takes a second for 100 000 trials
+    own = np.array([trial in known for trial in whole.attempts["trial"].to_list()], dtype=bool)
     if own.all():
         return whole
     foreign = [

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.context import BaseContext
+from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 
 LARGE_JOURNAL_BYTES = 20_000_000
@@ -38,8 +39,6 @@ def workers(journal: Path, processes: int | None = None) -> Iterator[Executor | 
         yield None
         return
     with ProcessPoolExecutor(processes, mp_context=_context()) as pool:
-        for _ in range(processes):
-            pool.submit(os.getpid)
         yield pool
 
 
@@ -47,7 +46,8 @@ def _context() -> BaseContext:
     """Return how processes are started: not as copies of this one, which may hold its libraries' locks."""
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
-    # a process of its own loads the libraries once, the others are copies of that one
+    # a process of its own loads the libraries once, from now on; the others become copies of that one
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["analysis.writing"])
+    ensure_running()
     return context
