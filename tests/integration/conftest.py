@@ -25,6 +25,8 @@ from agent.records import Failure, event_from_json
 from fcgi_handlers import registry
 from lab import Lab, LabHost, testing
 
+sys.path.insert(0, str(Path(__file__).parent))  # for what the tests share: weather.py
+
 PREFIX = "i"
 PROJECT = Path(__file__).resolve().parents[2]
 PROVISION_TIMEOUT_S = 1800

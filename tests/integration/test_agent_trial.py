@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from weather import failed_gates
 
 from agent import marked, procfs
 from agent.records import Failure, Result, Started
@@ -23,8 +24,6 @@ from fcgi_handlers import registry
 
 pytestmark = pytest.mark.integration
 
-# What these gates say depends on what else the machine does while the tests run.
-WEATHER = {"steady", "steal", "completed", "load_cpu", "littles_law"}
 LEAKY = {"multiplexed-stock"}
 
 
@@ -39,9 +38,8 @@ def test_a_trial_of_each_handler_passes_its_gates_and_leaves_nothing(
     assert isinstance(started, Started) and started.orphans == ()
     assert isinstance(result, Result), result
     assert agent.process.returncode == 0
-    failed = {gate.name: gate.detail for gate in result.gates if not gate.passed and gate.name not in WEATHER}
     if handler not in LEAKY:
-        assert failed == {}
+        assert failed_gates(result) == {}
         assert result.goodput_rps == pytest.approx(result.requests.complete / result.requests.measured_s)
     if handler != "static":
         assert len(result.handlers) == 2
@@ -63,8 +61,7 @@ def test_each_load_generator_measures(host: Any, tool: str, keepalive: bool) -> 
         pytest.skip(f"{tool} is not installed")
     result = host.trial(host.request(load={"tool": tool, "keepalive": keepalive}))
     assert isinstance(result, Result), result
-    failed = {gate.name: gate.detail for gate in result.gates if not gate.passed and gate.name not in WEATHER}
-    assert failed == {}
+    assert failed_gates(result) == {}
     assert "keepalive" in {gate.name for gate in result.gates}
     assert "body_length" in {gate.name for gate in result.gates}
 
@@ -281,7 +278,7 @@ def test_a_jumping_wall_clock_is_seen_and_no_duration_follows_it(host: Any, tmp_
     result = host.start(host.request(), {"PYTHONPATH": str(tmp_path)}).events()[-1]
     assert isinstance(result, Result), result
     assert 1.0 <= result.timings_s.measure < 5.0
-    assert {gate.name for gate in result.gates if not gate.passed} - WEATHER == {"clock"}
+    assert set(failed_gates(result)) == {"clock"}
 
 
 def open_files(pid: int) -> Iterator[str]:
@@ -324,22 +321,21 @@ def test_each_load_generator_uploads(host: Any, tool: str, keepalive: bool) -> N
     load = {"tool": tool, "keepalive": keepalive}
     result = host.trial(host.request(does="upload(100000)", load=load))
     assert isinstance(result, Result), result
-    failed = {gate.name: gate.detail for gate in result.gates if not gate.passed and gate.name not in WEATHER}
-    assert failed == {}
+    assert failed_gates(result) == {}
     assert result.requests.ok > 0
 
 
 def test_the_ceiling_of_uploads_is_a_file_that_is_posted_to(host: Any) -> None:
     result = host.trial(host.request("static", does="upload(100000)"))
     assert isinstance(result, Result), result
-    assert {gate.name for gate in result.gates if not gate.passed} <= WEATHER
+    assert failed_gates(result) == {}
     assert result.requests.ok > 0
 
 
 def test_the_processes_of_a_preforking_server_are_counted_one_by_one(host: Any) -> None:
     result = host.trial(host.request("prefork", 3, promise={"peak_in_process": 1, "shares_socket": True}))
     assert isinstance(result, Result), result
-    assert {gate.name for gate in result.gates if not gate.passed} <= WEATHER
+    assert failed_gates(result) == {}
     assert len(result.handlers) == 3
     assert all(count.requests > 0 and count.peak_in_process == 1 for count in result.handlers)
     assert result.counters.handlers.processes == 4  # their parent, which watches them, included
@@ -357,7 +353,7 @@ def test_a_start_is_measured_from_lighttpd_s_first_moment(host: Any, handler: st
     )
     result = host.trial(request)
     assert isinstance(result, Result), result
-    assert {gate.name for gate in result.gates if not gate.passed} <= WEATHER
+    assert failed_gates(result) == {}
     start = result.startup
     assert start is not None
     assert 0.3 < start.first_answer_s < start.horizon_s == 8.0
@@ -405,6 +401,6 @@ def test_the_client_on_the_wire_uploads(host: Any) -> None:
     }
     result = host.trial(request)
     assert isinstance(result, Result), result
-    assert {gate.name for gate in result.gates if not gate.passed} <= WEATHER
+    assert failed_gates(result) == {}
     assert result.wire["faults"] == {}
     assert result.requests.ok > 0

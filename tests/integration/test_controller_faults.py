@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from weather import failed_gates
 
 from lab import Lab
 
@@ -28,7 +29,6 @@ HANDLER = "-m fcgi_handlers threaded"  # a trial of the static ceiling has none
 LOCK = "/home/bench/.fcgi-sweep/run/lock"
 CLOCK = "/run/wall-clock"
 # What these gates say depends on what else the machine does while the tests run.
-WEATHER = {"steady", "steal", "completed", "load_cpu", "littles_law"}
 DEADLINE_S = 25  # of a trial, beyond its measurement
 SLACK_S = 5 + 10  # the controller's, and that of a machine that does much else
 EXPERIMENT = """\
@@ -187,8 +187,7 @@ def failure_text(record: dict[str, Any]) -> str:
     """Why an attempt does not count; empty where only the weather was bad."""
     if record["failure"]:
         return f"{record['failure']['kind']}: {record['failure']['reason']}"
-    gates = (gate for gate in record["result"]["gates"] if not gate["passed"] and gate["name"] not in WEATHER)
-    return "; ".join(f"{gate['name']}: {gate['detail']}" for gate in gates)
+    return "; ".join(f"{name}: {detail}" for name, detail in failed_gates(record["result"]).items())
 
 
 def finish(process: subprocess.Popen[str], limit_s: float = 400) -> tuple[int, str]:

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from weather import failed_gates
 
 from lab import Lab
 
 ROOT = Path(__file__).parents[2]
 OURS = ("lighttpd", "fcgi_handlers", "agent.pyz", "/ab ")
 # What these gates say depends on what else the machine does while the tests run.
-WEATHER = {"steady", "steal", "completed", "load_cpu", "littles_law"}
 EXPERIMENT = """\
 name: remote-load
 question: What does the server do when the load is made elsewhere?
@@ -114,8 +114,7 @@ def test_a_remote_trial_holds_the_counters_of_both_sides(pair: Pair) -> None:
     (record,) = measured
     assert record["failure"] is None, text
     result, host = record["result"], record["result"]["load_host"]
-    failed = {gate["name"] for gate in result["gates"] if not gate["passed"]}
-    assert failed <= WEATHER, result["gates"]
+    assert failed_gates(result) == {}
     names = {gate["name"] for gate in result["gates"]}
     assert {"load_cpu", "steal", "littles_law", "server_count", "listen_drops", "handlers_alive"} <= names
     assert record["cell"]["cores"] == 2

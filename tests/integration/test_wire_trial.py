@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from weather import failed_gates
 
 from agent.records import Failure, Result
 from fcgi_handlers import registry
 
 pytestmark = pytest.mark.integration
 
-# What these gates say depends on what else the machine does while the tests run, and on whether the handlers
-# are so fast there that the client has little time to spare.
-WEATHER = {"steady", "steal", "completed", "load_cpu", "littles_law"}
 PROJECT = Path(__file__).resolve().parents[2]
 LYING_HANDLER = Path(__file__).parent / "data" / "lying_handler.py"
 PUBLISHED = """
@@ -70,11 +68,6 @@ def wire_request(
     if program is not None:
         request["wire"]["command"].append(stats)
     return {**request, **changes}
-
-
-def failed_gates(result: Any) -> dict[str, str]:
-    assert isinstance(result, Result), result
-    return {gate.name: gate.detail for gate in result.gates if not gate.passed and gate.name not in WEATHER}
 
 
 @pytest.mark.parametrize("processes", [1, 2])
