@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,14 @@ def absent_models(handlers_home: Path) -> dict[str, str]:
     command = [sys.executable, "-m", HANDLERS.name, "describe"]
     described = subprocess.run(command, cwd=handlers_home, capture_output=True, check=True)
     return {each["name"]: each["reason"] for each in json.loads(described.stdout)["absent"]}
+
+
+@pytest.fixture
+def usr1_restored() -> Iterator[None]:
+    """Let a test open counters, which then answer SIGUSR1 in this process."""
+    before = signal.getsignal(signal.SIGUSR1)
+    yield
+    signal.signal(signal.SIGUSR1, before)
 
 
 @pytest.hookimpl(trylast=True)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,14 +10,7 @@ from agent import handler_stats, snapshot
 from fcgi_handlers import counters
 
 
-@pytest.fixture
-def signal_handler() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGUSR1)
-    yield
-    signal.signal(signal.SIGUSR1, before)
-
-
-@pytest.mark.usefixtures("signal_handler")
+@pytest.mark.usefixtures("usr1_restored")
 def test_a_handler_that_does_not_answer_has_unknown_context_switches_not_those_of_before(
     tmp_path: Path,
 ) -> None:

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import random
-import signal
 import statistics
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -61,13 +59,6 @@ def test_a_rate_that_never_settles_is_never_full(rates: list[tuple[float, float]
 
 def test_no_windows_tell_nothing() -> None:
     assert full_rate_s([]) is None
-
-
-@pytest.fixture
-def usr1_restored() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGUSR1)
-    yield
-    signal.signal(signal.SIGUSR1, before)
 
 
 @pytest.mark.usefixtures("usr1_restored")

@@ -5,7 +5,6 @@ import signal
 import struct
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -56,13 +55,6 @@ def test_the_regime_shows_in_connections_ids_and_how_many_are_open_on_one() -> N
     counted.enter(4, 2, False)
     counted.enter(2, 3, False)
     assert counters.REGIME.unpack_from(memory, regime) == (4, 4, 3)
-
-
-@pytest.fixture
-def usr1_restored() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGUSR1)
-    yield
-    signal.signal(signal.SIGUSR1, before)
 
 
 @pytest.mark.usefixtures("usr1_restored")
