@@ -129,6 +129,12 @@ def host_from_variables(name: str, variables: Mapping[str, Any], inventory: Path
         for variable in names:
             value = variables.get(variable)
             if value not in (None, ""):
+                if isinstance(value, Mapping):  # so Ansible prints what stands in the file as !vault
+                    raise complain(
+                        variable,
+                        "stands there encrypted, which only Ansible can open; encrypt the whole file "
+                        "with ansible-vault instead, or let the host take a key",
+                    )
                 if "{{" in str(value):
                     raise complain(
                         variable, "holds a template, which only Ansible can resolve; write its value"
@@ -158,7 +164,7 @@ def host_from_variables(name: str, variables: Mapping[str, Any], inventory: Path
             f"{inventory}: host {name!r}: its name becomes part of file names; "
             "use letters, digits, '.', '_' and '-'"
         )
-    connection = text("ansible_connection") or "ssh"
+    connection = (text("ansible_connection") or "ssh").removeprefix("ansible.builtin.")
     if connection not in {"ssh", "paramiko", "paramiko_ssh", "smart", "local"}:
         raise complain("ansible_connection", f"is {connection!r}; the sweep speaks 'ssh' and 'local'")
     arguments = " ".join(

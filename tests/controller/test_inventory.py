@@ -108,6 +108,11 @@ def test_every_connection_variable_of_ansible_holds() -> None:
     )
 
 
+def test_a_connection_may_have_its_full_name() -> None:
+    assert host(ansible_connection="ansible.builtin.ssh") == host()
+    assert host(ansible_connection="ansible.builtin.local") == host(ansible_connection="local")
+
+
 def test_a_password_is_never_part_of_what_a_host_prints() -> None:
     secret = "correct horse battery staple"  # noqa: S105
     found = host(ansible_password=secret)
@@ -122,6 +127,10 @@ def test_a_password_is_never_part_of_what_a_host_prints() -> None:
         ({"ansible_port": "ssh"}, "ansible_port is 'ssh'"),
         ({"ansible_port": 99999}, "ansible_port is '99999'"),
         ({"ansible_connection": "docker"}, "ansible_connection is 'docker'"),
+        (
+            {"ansible_password": {"__ansible_vault": "$ANSIBLE_VAULT;1.1;AES256\n6162"}},
+            "encrypted, which only",
+        ),
         ({"server_cpus": "all"}, r"server_cpus is 'all'; write CPUs as \[0, 1\] or '0-3'"),
         ({"load_cpus": [-1]}, "load_cpus"),
         ({"fcgi_sweep_prefix": "/a b"}, "fcgi_sweep_prefix is '/a b'"),
