@@ -209,9 +209,14 @@ def provision(
         for finding in examine_host_keys(hosts, accept=True):
             workplace.tell(f"{finding.host}: host key {finding.text}")
 
+    told: set[str] = set()  # hosts go at their own pace: each of them starts every task
+
     def tell(event: Any) -> None:
         task = event.get("event_data", {}).get("task")
-        if event.get("event") == "playbook_on_task_start" and task:
+        if event.get("event") != "playbook_on_task_start" or not task or task in told:
+            return
+        told.add(task)
+        if not task.startswith("Validating arguments against"):
             workplace.tell(f"  {task}")
 
     result = run_playbook(PROJECT / "provision.yml", inventory, limit, tell)
