@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -209,11 +210,16 @@ def compared(findings: Findings) -> list[str]:
         )
     warm_up = "" if findings.run.measures_starts else f"{load.get('warmup_s', '?')} s warm-up, then "
     lines.append(
-        f"One value is one server start: {warm_up}{load.get('measure_s', '?')} s measured."
+        f"One value is one server start: {warm_up}{_whole_seconds(load)} s measured."
         " Goodput counts correct responses only."
         " Hosts are compared on their own scale, never ranked by raw rate."
     )
     return lines
+
+
+def _whole_seconds(load: Mapping[str, Any]) -> int | str:
+    """Return how long the load of a trial ran: the agent rounds up, since ab knows whole seconds only."""
+    return math.ceil(load["measure_s"]) if "measure_s" in load else "?"
 
 
 def _behind_lighttpd(cells: pd.DataFrame) -> str:
@@ -232,6 +238,8 @@ def _behind_lighttpd(cells: pd.DataFrame) -> str:
             f" {counted['handlers_peak_ids_per_connection'].max():.0f} at once on a connection, in"
             f" {len(counted)} trials."
         )
+    if not cells["handler"].str.startswith("multiplexed").any():
+        return text
     return (
         f"{text} So “multiplexed” behind it measures what flup's multiplexing code path costs (a thread"
         " a request"
