@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from agent import preparation, process, snapshot
+from agent import preparation, probe, process, snapshot
 from agent.lease import Lease
 from agent.load.report import LoadError, LoadReport, Output, Tool, order, whole_seconds
 from agent.process import Ended
@@ -129,5 +129,4 @@ class LocalLoad:
 
 def http_url(address: str, port: int, url_path: str) -> str:
     """Return the URL of a service."""
-    host = f"[{address}]" if ":" in address else address
-    return f"http://{host}:{port}{url_path}"
+    return f"http://{probe.url_host(address)}:{port}{url_path}"

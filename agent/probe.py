@@ -34,6 +34,11 @@ class Answer:
         return ""
 
 
+def url_host(address: str) -> str:
+    """Return an IP address as it stands in a URL and in the field Host."""
+    return f"[{address}]" if ":" in address else address
+
+
 def http(address: str, port: int, url_path: str, keepalive: bool, body: bytes = b"") -> Answer:
     """Return the server's answer to one GET, or to a POST of a body.
 
@@ -47,13 +52,14 @@ def http(address: str, port: int, url_path: str, keepalive: bool, body: bytes = 
         What it says is not HTTP.
     """
     method, length = ("POST", f"Content-Length: {len(body)}\r\n") if body else ("GET", "")
-    request = f"{method} {url_path} HTTP/1.1\r\nHost: {address}\r\n{length}".encode() + _CLOSE + b"\r\n"
+    head = f"{method} {url_path} HTTP/1.1\r\nHost: {url_host(address)}\r\n{length}"
+    request = head.encode() + _CLOSE + b"\r\n"
     with socket.create_connection((address, port), timeout=_TIMEOUT_S) as connection:
         connection.sendall(request + body)
-        head, body = _split(_read_all(connection))
-    status = int(head.split(b" ", 2)[1])
-    header_bytes = len(head) + 4 - (len(_CLOSE) if keepalive else 0)
-    return Answer(status=status, body=body, header_bytes=header_bytes)
+        fields, answer = _split(_read_all(connection))
+    status = int(fields.split(b" ", 2)[1])
+    header_bytes = len(fields) + 4 - (len(_CLOSE) if keepalive else 0)
+    return Answer(status=status, body=answer, header_bytes=header_bytes)
 
 
 def fastcgi(path: Path, url_path: str, body: bytes = b"", together: int = 1) -> tuple[Answer, ...]:

@@ -54,6 +54,10 @@ def test_everything_that_versions_decide_differently_is_pinned() -> None:
         assert line in text
 
 
+def test_an_ipv6_address_is_written_as_lighttpd_wants_it() -> None:
+    assert 'server.bind = "[2001:db8::1]"' in render_lighttpd_conf(conf(address="2001:db8::1"))
+
+
 def test_limits_grow_with_the_concurrency_and_keep_alive_is_unlimited_in_practice() -> None:
     text = render_lighttpd_conf(conf(concurrency=2000, keepalive=True))
     assert "server.listen-backlog = 4000" in text

@@ -215,7 +215,7 @@ class Host:
         load["path"] = changes.pop("load_path", shutil.which(load["tool"]))
         conf = {
             "work_dir": work_dir,
-            "address": "127.0.0.1",
+            "address": changes.get("address", "127.0.0.1"),
             "port": self.port,
             "modules_dir": "",
             "handler": handler,

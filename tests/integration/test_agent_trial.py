@@ -268,6 +268,16 @@ def test_a_full_disk_is_said_plainly(host: Any) -> None:
     assert f"the disk that holds {directory} is full" in failure.reason
 
 
+def test_a_server_that_has_only_an_ipv6_address_is_measured(host: Any) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as error:
+        pytest.skip(f"no IPv6 on this machine: {error}")
+    result = host.trial(host.request(address="::1"))
+    assert failed_gates(result) == {}
+    assert result.requests.ok > 0
+
+
 def test_a_jumping_wall_clock_is_seen_and_no_duration_follows_it(host: Any, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import itertools, time\n"
