@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -18,6 +19,8 @@ MAX_CLOCK_OFFSET_S = 2.0
 MIN_DISK_FREE_BYTES = 200 << 20
 MIN_OPEN_FILES = 1024
 OLDEST_PYTHON = (3, 9)
+OLDEST_KERNEL = (5, 4)
+"""The first one on which a process can be waited for by a descriptor."""
 STEADY_GOVERNOR = "performance"
 
 
@@ -227,6 +230,11 @@ def _leftover_findings(host: Host, facts: HostFacts) -> Iterator[Finding]:
 
 
 def _hardware_findings(host: Host, facts: HostFacts) -> Iterator[Finding]:
+    kernel = str(facts.document.get("kernel", ""))
+    old = (
+        f"Linux {kernel}: the agent needs {'.'.join(map(str, OLDEST_KERNEL))} or later; measure another host"
+    )
+    yield judge(host.name, "kernel", old if _is_old(kernel) else None, f"Linux {kernel}")
     files = int(facts.document["limits"].get("nofile", 0))
     few = f"limit {files}; raise the user's nofile limit to {MIN_OPEN_FILES} or more"
     yield judge(host.name, "open files", few if files < MIN_OPEN_FILES else None, f"limit {files}")
@@ -240,12 +248,18 @@ def _hardware_findings(host: Host, facts: HostFacts) -> Iterator[Finding]:
     )  # fmt: skip
 
 
+def _is_old(kernel: str) -> bool:
+    found = re.match(r"(\d+)\.(\d+)", kernel)
+    return found is not None and (int(found[1]), int(found[2])) < OLDEST_KERNEL
+
+
 def _cpu_problem(host: Host, facts: HostFacts) -> str | None:
     for variable, cpus in (("server_cpus", host.server_cpus), ("load_cpus", host.load_cpus)):
         absent = sorted(set(cpus or ()) - set(facts.cpus))
         if absent:
             return (
-                f"{variable} names CPU {absent[0]}, the host has {list(facts.cpus)}; correct it for this host"
+                f"{variable} names CPU {absent[0]}, the host has {list(facts.cpus)} for us: none that is "
+                "isolated, or denied to this login by a cgroup; correct it for this host"
             )
     both = sorted(set(host.server_cpus or ()) & set(host.load_cpus or ()))
     if both:

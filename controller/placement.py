@@ -54,7 +54,8 @@ def share_cpus(pool: CpuPool, cores: int | str, placement: str) -> CpuShare:
     unknown = sorted(set((pool.server or ()) + (pool.load or ())) - set(pool.cpus))
     if unknown:
         raise ValueError(
-            f"the inventory reserves CPU {unknown[0]}, which the host does not have: {list(pool.cpus)}"
+            f"the inventory reserves CPU {unknown[0]}, which is none of those that the host has for us: "
+            f"{list(pool.cpus)}; correct server_cpus or load_cpus"
         )
     if placement != "split":
         candidates = pool.server or pool.cpus

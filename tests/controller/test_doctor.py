@@ -71,6 +71,15 @@ def test_few_open_files_are_to_be_mended() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("kernel", "level"), [("5.4.0-26-generic", Level.OK), ("6.18.5", Level.OK), ("4.18.0-553.el8", Level.BAD)]
+)
+def test_a_kernel_on_which_the_agent_cannot_run_is_named(kernel: str, level: Level) -> None:
+    said = finding(list(facts_findings(HOST, SURVEY, facts(kernel=kernel))), "kernel")
+    assert said.level is level
+    assert kernel in said.text
+
+
 @pytest.mark.parametrize(("offset_s", "level"), [(0.3, Level.OK), (-1.9, Level.OK), (40.0, Level.HINT)])
 def test_a_clock_that_is_off_is_worth_a_hint(offset_s: float, level: Level) -> None:
     assert clock_finding(HOST, offset_s).level is level
