@@ -148,7 +148,6 @@ class Site:
             "source_archives_extra": self.archives,
             "fcgi_sweep_pcre2_version": "99.1",
             "bundles_project": str(self.project),
-            "source_build_poll_s": 1,
             "build_tools_catalogue": {platform.machine(): [self.cmake]},
             **variables,
         }
