@@ -217,10 +217,7 @@ def best_set(processes: IntArray, matrix: FloatArray, indifference: float) -> Be
     within = means >= means.max() + np.log1p(-indifference)
     reason = None
     if blocks < BLOCKS_FOR_BEST:
-        reason = (
-            f"{blocks} block(s): a best process count is named from {BLOCKS_FOR_BEST} blocks on,"
-            " no comparison of this many counts can be significant with fewer"
-        )
+        reason = f"a best process count is named from {BLOCKS_FOR_BEST} blocks on, here are {blocks}"
     chosen = shortfall + margin > 0
     return BestSet(
         processes=counts,

@@ -11,6 +11,7 @@ import pandas as pd
 
 from analysis.dataset import Run
 from analysis.handlers import LIMIT, ONE_AT_A_TIME
+from analysis.wording import plural
 
 BOUNDED = ("cpu", "wait", "mixed")
 """Workloads whose demand is known: processor time, waiting, or both."""
@@ -135,8 +136,8 @@ def bound_lines(bounds: pd.DataFrame) -> list[str]:
         top = own.sort_values("median_rps").iloc[-1]
         where = f"{host}, {setting}" if setting else str(host)
         start = (
-            f"{where}: {handler} at {top['processes']:.0f} processes makes {top['median_rps']:,.0f}"
-            " requests/s"
+            f"{where}: {handler} with {plural(int(top['processes']), 'process', 'processes')} makes"
+            f" {top['median_rps']:,.0f} requests/s"
         )
         shares = {"cores / CPU demand": top["median_rps"] / top["cores_rps"]}
         if np.isfinite(top["process_rps"]):

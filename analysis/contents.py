@@ -153,7 +153,7 @@ def verdict_groups(findings: Findings) -> list[dict[str, Any]]:
 def _without_flagged_lines(findings: Findings) -> Iterator[str]:
     for curve, judged in zip(findings.curves, findings.best, strict=True):
         rest = findings.best_without_flagged.get((curve.host, curve.setting, curve.handler))
-        if rest is not None and curve.swept:
+        if rest is not None and judged.reason is None and curve.swept:
             yield without_flagged_line(curve, judged, rest)
 
 

@@ -193,8 +193,8 @@ def drift_lines(drift: Drift, indifference: float) -> list[str]:
     if drift.change_orders:
         blocks = ", ".join(map(str, drift.flagged_blocks)) or "none"
         lines.append(
-            f"{drift.host}: the sentinel's level changed {len(drift.change_orders)} time(s), before attempt"
-            f" {', '.join(map(str, drift.change_orders))}; blocks outside the longest level: {blocks}"
+            f"{drift.host}: the sentinel's level changed {plural(len(drift.change_orders), 'time')}, before"
+            f" attempt {', '.join(map(str, drift.change_orders))}; blocks outside the longest level: {blocks}"
         )
     elif 0 < drift.sentinels < SENTINELS_FOR_CHANGE:
         lines.append(

@@ -46,7 +46,7 @@ def test_a_serial_process_is_bound_by_its_total_demand(waiting: Findings) -> Non
     own = waiting.bounds[waiting.bounds["handler"] == "serial"]
     assert set(own["process_text"]) == {"processes / total demand"}
     assert own["process_rps"].to_numpy() == pytest.approx(own["processes"].to_numpy() / 0.0106, rel=1e-3)
-    (line,) = [line for line in bound_lines(waiting.bounds) if "serial at 8" in line]
+    (line,) = [line for line in bound_lines(waiting.bounds) if "serial with 8 processes" in line]
     assert "limited by processes / total demand" in line
 
 

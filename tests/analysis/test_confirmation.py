@@ -208,7 +208,7 @@ def test_the_written_summary_is_what_the_controller_reads(tmp_path: Path) -> Non
     [
         ({"speed_of_cell": as_many_as_cores},
          "no peak is suspected: 4 processes, as many as cores, lead"),
-        ({"blocks": 6}, "no peak is suspected: 6 block(s): a best process count is named from 10 blocks on"),
+        ({"blocks": 6}, "no peak is suspected: a best process count is named from 10 blocks on, here are 6"),
         ({"speed_of_cell": flat, "noise": 0.002}, "is noise: "),
     ],
 )  # fmt: skip
