@@ -32,6 +32,8 @@ def workers(journal: Path, processes: int | None = None) -> Iterator[Executor | 
     Executor or None
         ``None`` where this process does all itself.
     """
+    # matrices are small here: threads of the linear algebra would only wait for one another, busily
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if processes is None:
         large = journal.is_file() and journal.stat().st_size >= LARGE_JOURNAL_BYTES
         processes = len(os.sched_getaffinity(0)) if large else 1

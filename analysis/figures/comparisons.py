@@ -113,10 +113,11 @@ def p_best_figure(cells: pd.DataFrame) -> Figure | None:
         for row, host in zip(grid, hosts, strict=True):
             for axes, handler in zip(row, handlers, strict=True):
                 own = usable[(usable["host"] == host) & (usable["handler"] == handler)]
+                seen = own[own["p_best"] > 0]
                 bars = axes.bar(
-                    own["processes"], 100 * own["p_best"], color=look[handler].colour, alpha=0.85, width=0.7
+                    seen["processes"], 100 * seen["p_best"], color=look[handler].colour, alpha=0.85, width=0.7
                 )
-                for bar, chosen in zip(bars, own["best_set"], strict=True):
+                for bar, chosen in zip(bars, seen["best_set"], strict=True):
                     bar.set_hatch("///" if chosen else "")
                     bar.set_edgecolor("white" if chosen else look[handler].colour)
                 _best_title(axes, f"{host}: {handler}", own)
@@ -125,6 +126,7 @@ def p_best_figure(cells: pd.DataFrame) -> Figure | None:
         for axes in grid[-1]:
             axes.set_xlabel("processes (hatched: in the best set)")
         for axes in grid.flat:
+            axes.set_xlim(usable["processes"].min() - 0.7, usable["processes"].max() + 0.7)
             axes.set_ylim(0, 100)
     return figure
 

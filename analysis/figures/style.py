@@ -20,7 +20,8 @@ INK = "#222222"
 MUTED = "#666666"
 RASTER_FROM = 2000
 """Above this many dots an SVG holds them as one picture, else it grows to megabytes."""
-STEPS_IN_GRID = 8, 6
+MANY_PANELS = 12
+STEPS_IN_GRID, STEPS_IN_LARGE_GRID = (8, 6), (5, 4)
 """At most so many steps of the axes of a small panel: more are hard to read, and drawing ticks is slow."""
 
 LETTER_INCHES = 0.066
@@ -80,15 +81,20 @@ def sheet(
         grid = figure.subplots(rows, columns, squeeze=False, **kwargs)
         if rows * columns > 1:
             for axes in grid.flat:
-                axes.yaxis.set_major_locator(MaxNLocator(nbins=STEPS_IN_GRID[1], steps=[1, 2, 2.5, 5, 10]))
+                most = _steps_in_grid(rows * columns)[1]
+                axes.yaxis.set_major_locator(MaxNLocator(nbins=most, steps=[1, 2, 2.5, 5, 10]))
     return figure, grid
 
 
 def whole_numbers(axes: Axes) -> None:
     """Put ticks of the x axis on whole numbers only."""
-    alone = axes.figure is not None and len(axes.figure.axes) == 1
-    most, steps = (12, None) if alone else (STEPS_IN_GRID[0], [1, 2, 5, 10])
+    panels = 0 if axes.figure is None else len(axes.figure.axes)
+    most, steps = (12, None) if panels == 1 else (_steps_in_grid(panels)[0], [1, 2, 5, 10])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=most, steps=steps))
+
+
+def _steps_in_grid(panels: int) -> tuple[int, int]:
+    return STEPS_IN_GRID if panels <= MANY_PANELS else STEPS_IN_LARGE_GRID
 
 
 def from_zero(grid: Iterable[Any]) -> None:

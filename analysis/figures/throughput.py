@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -131,9 +130,9 @@ def _dots(axes: Axes, cells: pd.DataFrame, trials: pd.DataFrame) -> None:
         x = own["processes"].to_numpy(dtype=float) + shift[name] + rng.uniform(-0.05, 0.05, len(own))
         valid = (own["status"] == "valid").to_numpy()
         y = own["goodput_rps"].to_numpy(dtype=float)
-        sns.scatterplot(
-            x=x[valid], y=y[valid], ax=axes, marker=mark.marker, color=mark.colour, s=20, alpha=0.55,
-            linewidth=0, rasterized=raster, legend=False,
+        axes.scatter(
+            x[valid], y[valid], marker=mark.marker, color=mark.colour, s=20, alpha=0.55, linewidths=0,
+            rasterized=raster,
         )  # fmt: skip
         if (~valid).any():
             axes.scatter(
