@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import itertools
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,11 @@ class Load(_Section):
     warmup_s: float = Field(2.0, ge=0, le=600, strict=True, description="seconds of load that do not count")
     measure_s: float = Field(5.0, ge=0.5, le=3600, strict=True, description="seconds of load that count")
     keepalive: StrictBool = Field(False, description="re-use connections between client and lighttpd")
+
+    @property
+    def measured_s(self) -> float:
+        """Seconds that a measurement really lasts: load generators take whole ones."""
+        return float(math.ceil(self.measure_s))
 
 
 class Design(_Section):

@@ -145,7 +145,7 @@ def joined_machines(plans: Iterable[HostPlan]) -> dict[str, str]:
 def trial_duration_s(experiment: Experiment) -> float:
     """Return the expected duration of one trial in seconds."""
     warmup_s = 0.0 if experiment.measure == "startup" else experiment.load.warmup_s
-    return warmup_s + experiment.load.measure_s + OVERHEAD_S
+    return warmup_s + experiment.load.measured_s + OVERHEAD_S
 
 
 class _Levels(NamedTuple):

@@ -238,7 +238,7 @@ def trial_request(
             path=str(tool.get("path")),
             concurrency=cell.concurrency,
             warmup_s=warmup_s,
-            measure_s=load.measure_s,
+            measure_s=load.measured_s,
             keepalive=cell.keepalive,
             request_bytes=int(workload.get("request_bytes", 0)),
         ),
@@ -249,7 +249,7 @@ def trial_request(
         startup_cost_s=cost_s if starts else None,
         ready_timeout_s=ready_timeout_s,
         deadline_s=warmup_s
-        + load.measure_s
+        + load.measured_s
         + ready_timeout_s
         + START_AND_STOP_S
         + (LOAD_HOST_S if remote else 0.0),

@@ -34,9 +34,9 @@ def site(fleet: Any, one_host: Any) -> Site:
     return Site(host, HostFacts(facts))
 
 
-def asked(site: Site, starts: bool = False, **levels: Any) -> TrialRequest:
+def asked(site: Site, starts: bool = False, load: Load = LOAD, **levels: Any) -> TrialRequest:
     trial = Trial("web1.b01.001", "web1", "web1", 1, 1, Role.CELL, replace(CELL, **levels))
-    return trial_request("run", trial, 1, site, LOAD, starts=starts)
+    return trial_request("run", trial, 1, site, load, starts=starts)
 
 
 def test_the_rate_is_asked_for_without_what_a_start_costs(site: Site) -> None:
@@ -58,6 +58,12 @@ def test_processes_that_are_dear_to_start_get_the_time_for_it(site: Site) -> Non
     # 8 processes of 3 s on 2 cores
     assert dear.ready_timeout_s >= usual.ready_timeout_s + 12
     assert dear.deadline_s - usual.deadline_s == dear.ready_timeout_s - usual.ready_timeout_s
+
+
+def test_a_measurement_is_asked_for_and_waited_for_in_whole_seconds(site: Site) -> None:
+    usual, odd = asked(site), asked(site, load=LOAD.model_copy(update={"measure_s": 20.4}))
+    assert odd.load.measure_s == 21.0
+    assert odd.deadline_s == usual.deadline_s + 1
 
 
 def test_requests_with_a_body_say_how_long_it_is(site: Site) -> None:
