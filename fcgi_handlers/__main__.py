@@ -10,6 +10,7 @@ for a request; `cpu` alone stands for its default.
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -21,6 +22,10 @@ USAGE = (
     "usage: python -m fcgi_handlers MODEL WORKLOAD | describe [WORKLOAD ...]"
     " | body WORKLOAD | request WORKLOAD"
 )
+
+
+class CannotServe(Exception):
+    """A model that cannot serve as it was started."""
 
 
 def describe(asked: Sequence[str] = ()) -> dict[str, list[dict[str, object]]]:
@@ -67,12 +72,21 @@ def describe(asked: Sequence[str] = ()) -> dict[str, list[dict[str, object]]]:
     return {"models": models, "absent": absent, "workloads": workloads}
 
 
+def _is_socket(descriptor: int) -> bool:
+    try:
+        return stat.S_ISSOCK(os.fstat(descriptor).st_mode)
+    except OSError:
+        return False
+
+
 def serve(model_name: str, workload_name: str) -> None:
     """Serve until SIGTERM."""
     model = registry.load_model(model_name)
     workload = registry.load_workload(workload_name)
     if reason := model.absence():
-        raise registry.UnknownName(reason)
+        raise CannotServe(reason)
+    if not _is_socket(0):
+        raise CannotServe("descriptor 0 is no socket; lighttpd passes the one to serve there")
     if workload.startup_s:
         spin(workload.startup_s)
     stats = os.environ.get("FCGI_SWEEP_STATS")
@@ -98,7 +112,7 @@ def main(arguments: list[str]) -> int:
             sys.stdout.buffer.write(registry.load_workload(arguments[1]).request_body)
         else:
             serve(*arguments)
-    except registry.UnknownName as error:
+    except (registry.UnknownName, CannotServe) as error:
         print(f"fcgi_handlers: {error}", file=sys.stderr)
         return 2
     return 0

@@ -103,3 +103,12 @@ def test_the_command_line_describes_in_json_and_prints_a_body() -> None:
 def test_no_arguments_explain_themselves(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert "usage:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("redirection", ["</dev/null", "<&-"])
+def test_a_handler_without_a_socket_says_what_it_lacks(redirection: str) -> None:
+    command = f"exec {sys.executable} -m fcgi_handlers serial hello {redirection}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)  # noqa: S602
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("fcgi_handlers: descriptor 0 is no socket")
+    assert len(done.stderr.splitlines()) == 1
