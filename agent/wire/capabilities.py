@@ -21,6 +21,7 @@ from agent.wire.results import Capabilities
 MAX_CONNS = b"FCGI_MAX_CONNS"
 MAX_REQS = b"FCGI_MAX_REQS"
 MPXS_CONNS = b"FCGI_MPXS_CONNS"
+UNREACHABLE = "unreachable"
 
 
 def _without(answer: str, detail: str) -> Capabilities:
@@ -89,7 +90,7 @@ def ask(address: str, timeout_s: float = 2.0) -> Capabilities:
     try:
         connection = target.connect(timeout_s)
     except OSError as error:
-        return _without("unreachable", f"{address}: {error.strerror or error}")
+        return _without(UNREACHABLE, error.strerror or str(error))
     try:
         connection.sendall(encode_get_values((MAX_CONNS, MAX_REQS, MPXS_CONNS)))
         return _read_answer(connection, deadline_s)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence, TextIO
 
 from agent.wire.address import AddressError
+from agent.wire.capabilities import UNREACHABLE
 from agent.wire.client import drive
 from agent.wire.probe import probe
 from agent.wire.protocol import Request, web_request
@@ -73,7 +74,9 @@ def describe(result: ProbeResult) -> List[str]:
     """Return a probe's result as lines for a reader."""
     says = result.capabilities
     multiplexes = {True: "yes", False: "no", None: "not said"}[says.multiplexes]
-    lines = [result.address, f"  says: {says.detail}", f"  multiplexes: {multiplexes}"]
+    lines = [result.address]
+    if says.answer != UNREACHABLE:
+        lines += [f"  says: {says.detail}", f"  multiplexes: {multiplexes}"]
     marks = {True: "ok", False: "FAILED", None: "does not apply"}
     lines += [f"  {check.name}: {marks[check.passed]} ({check.detail})" for check in result.checks]
     rates = [f"{name} {rate:.0f}/s" for name, rate in result.rates_rps.items() if rate is not None]
@@ -110,16 +113,16 @@ def run_probe(arguments: Sequence[str], stdout: TextIO, stderr: TextIO) -> int:
     for pair in options.param:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            stderr.write(f"wire-probe: --param {pair}: write NAME=VALUE\n")
+            stderr.write(f"probe: --param {pair}: write NAME=VALUE\n")
             return 2
         extra[name] = value
     if not 0 < options.timeout < math.inf:
-        stderr.write("wire-probe: --timeout: give a number of seconds above 0\n")
+        stderr.write("probe: --timeout: give a number of seconds above 0\n")
         return 2
     try:
         result = probe(options.address, options.timeout, web_request(options.url, options.query, b"", extra))
     except AddressError as error:
-        stderr.write(f"wire-probe: {error}\n")
+        stderr.write(f"probe: {error}\n")
         return 2
     stdout.write(json.dumps(result.to_json()) if options.json else "\n".join(describe(result)))
     stdout.write("\n")

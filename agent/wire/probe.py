@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Dict, List, Optional
 
-from agent.wire.capabilities import ask
+from agent.wire.capabilities import UNREACHABLE, ask
 from agent.wire.client import drive
 from agent.wire.protocol import Request, web_request
 from agent.wire.results import Capabilities, Check, Expectation, ProbeResult, WireLoad, WireResult
@@ -110,6 +110,9 @@ def probe(
         When the address cannot be read. Everything else is in the result.
     """
     capabilities = ask(address, timeout_s)
+    if capabilities.answer == UNREACHABLE:
+        reachable = Check("reachable", False, f"{capabilities.detail}; is a responder listening there?")
+        return ProbeResult(address, capabilities, (reachable,), {})
     one = _Probe(address, request or web_request("/"), expectation or Expectation(), timeout_s)
     if one.fresh() and one.kept():
         one.interleaved(capabilities.multiplexes)

@@ -284,7 +284,7 @@ class ProbeResult:
         What it did.
     rates_rps : dict
         Right answers per second in a short load on one connection: ``fresh``, ``kept``, ``interleaved``; None
-        where the regime does not work. A hint, no measurement.
+        where the regime does not work; empty where nobody could be asked. A hint, no measurement.
     """
 
     address: str

@@ -82,7 +82,7 @@ def test_a_responder_is_seen_from_a_host_through_its_agent(
     assert done.stdout.startswith(f"{responder}\n  says: ")
     wrong = probe("nowhere", *inventory)
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert wrong.stderr.startswith("web1: wire-probe: nowhere: not an address")
+    assert wrong.stderr.startswith("web1: probe: nowhere: not an address")
     archive.unlink()
     bare = probe(str(responder), *inventory)
     assert bare.returncode == 1

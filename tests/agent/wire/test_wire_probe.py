@@ -104,6 +104,10 @@ def test_every_kind_of_answer_to_get_values_is_told_apart(
 
 def test_nobody_there_is_an_answer_too(tmp_path: Path) -> None:
     assert ask(str(tmp_path / "none"), 0.2).answer == "unreachable"
+    result = probe(str(tmp_path / "none"), 0.2)
+    assert not result.passed
+    assert [check.name for check in result.checks] == ["reachable"]
+    assert "No such file" in result.checks[0].detail
 
 
 def test_a_good_responder_passes_with_three_rates(responder: Callable[[Script], str]) -> None:
