@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import queue
+import re
 import signal
 import sys
 import tempfile
@@ -76,6 +77,7 @@ class PlaybookResult:
 
 
 # its words would stand among the JSON
+PLACED_CAUSE = re.compile(r"^(?P<cause>.+)\nOrigin: (?P<place>.+:\d+:\d+)$", re.MULTILINE)
 SILENT = {"ANSIBLE_VERBOSITY": "0", "ANSIBLE_DEBUG": "0"}
 
 
@@ -101,7 +103,12 @@ def read_inventory_document(inventory: Path, pattern: str, playbook_dir: Path) -
             runner_mode="subprocess",
         )  # fmt: skip
     if code != 0:
-        complaint = _first_line(errors) or _first_line(output) or f"ansible-inventory ended with {code}"
+        complaint = (
+            _placed_cause(errors)
+            or _first_line(errors)
+            or _first_line(output)
+            or f"ansible-inventory ended with {code}"
+        )
         raise InventoryError(f"{inventory}: Ansible cannot use this inventory: {complaint}")
     document = json.loads(output)
     if not isinstance(document, dict):
@@ -220,6 +227,12 @@ def _summaries(stats: Mapping[str, Mapping[str, int]], reasons: Mapping[str, str
             reason=reasons.get(host, "") if failed or dark else "",
         )
     return summaries
+
+
+def _placed_cause(text: str) -> str:
+    """Return the first cause that Ansible gives with a line: `file:line:column: cause`."""
+    found = PLACED_CAUSE.search(text)
+    return f"{found['place']}: {found['cause']}" if found else ""
 
 
 def _first_line(text: str) -> str:

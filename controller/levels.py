@@ -56,6 +56,8 @@ def _expand_range(text: str) -> list[Any]:
 def fraction(written: Any) -> Any:
     """Turn a percentage such as `2%` into the fraction it stands for; leave anything else as it is."""
     match = PERCENTAGE.match(written) if isinstance(written, str) else None
+    if type(written) in {int, float} and not 0 < written < 0.5:
+        raise ValueError(f"must lie between 0 and 0.5; {written}% is written with its sign")
     return float(match[1]) / 100 if match else written
 
 

@@ -104,6 +104,7 @@ def test_levels_are_a_value_a_list_or_ranges(written: object, levels: tuple[obje
         (("measure_s: 5", "measure_s: five"), 7, ["load.measure_s 'five'", "valid number"]),
         (("blocks: 10", "blocks: 0"), 9, ["design.blocks 0", "greater than or equal to 1"]),
         (("2%", "200%"), 9, ["design.indifference '200%'", "less than 0.5"]),
+        (("2%", "2"), 9, ["design.indifference", "between 0 and 0.5", "2% is written with its sign"]),
         (("name: multiplexing-2007", "name: ../etc"), 1, ["name '../etc'", "lower-case letters"]),
         (("  processes: 1..16\n", ""), 4, ["the key 'processes' is missing in 'factors'"]),
         (("  processes: 1..16", "  processes: 1..16\n  cores: [half]"), 7, ["a number of cores or 'all'"]),

@@ -72,8 +72,8 @@ def test_an_ansible_that_is_told_to_be_chatty_is_still_understood(
 def test_an_unusable_inventory_is_named(tmp_path: Path) -> None:
     with pytest.raises(InventoryError, match=r"nowhere: no such inventory; name one with --inventory"):
         read_hosts(tmp_path / "nowhere", "all", tmp_path)
-    (tmp_path / "broken.yml").write_text("targets: [")
-    with pytest.raises(InventoryError, match=r"broken\.yml: Ansible cannot use this inventory"):
+    (tmp_path / "broken.yml").write_text("targets:\n  hosts:\n    web1:\n      ansible_port: 22\n     a: b\n")
+    with pytest.raises(InventoryError, match=r"Ansible cannot use this inventory: .*broken\.yml:5:6: YAML"):
         read_hosts(tmp_path / "broken.yml", "all", tmp_path)
 
 
