@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -67,6 +68,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 ExperimentPath = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="experiment file, YAML")]
@@ -82,6 +84,22 @@ PatienceS = Annotated[
 
 DEFAULT_INVENTORY = PROJECT / "inventory"
 DEFAULT_RESULTS = PROJECT / "results"
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fcgi-sweep {version('fcgi-sweep')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="print the version and go"),
+    ] = False,
+) -> None:
+    """Take the options that belong to no command."""
 
 
 @app.command()
@@ -185,7 +203,8 @@ def status(
     _print_standings(standings)
     missing = sum(standing.missing for standing in standings)
     if missing:
-        typer.echo(f"{missing} trials are missing, about {duration(remaining_s(found))}")
+        scheduled = sum(standing.scheduled for standing in standings)
+        typer.echo(f"missing: {missing} of {scheduled} trials, about {duration(remaining_s(found))}")
     if missing and not driver:
         typer.echo(f"go on with: {resume_command(workplace, found)}")
     if missing:

@@ -192,6 +192,8 @@ class Conversation:
         if isinstance(event, Failure):
             self._over = True
             self._process.exit_code(2.0)
+            if event.kind == "interrupted" and self._cancel.is_set():
+                return replace(event, reason=self._who + "the run was interrupted")
             return replace(event, reason=self._who + event.reason)
         return event
 
@@ -199,7 +201,7 @@ class Conversation:
         self._over = True
         self._transport.close()  # the connection is of no use any more, and closing it ends the lease
         if self._cancel.is_set():
-            return self._failure("interrupted", f"interrupted; no word from the agent for {GRACE_S:.0f} s")
+            return self._failure("interrupted", f"the run was interrupted; no word for {GRACE_S:.0f} s")
         waited_s = GRACE_S if self._asked_to_stop else self._waits_s
         return self._failure(
             "host_lost",
@@ -210,7 +212,7 @@ class Conversation:
         self._over = True
         code = self._process.exit_code(2.0)
         if self._cancel.is_set():
-            return self._failure("interrupted", "interrupted")
+            return self._failure("interrupted", "the run was interrupted")
         if code is None:
             self._transport.close()
             return self._failure("host_lost", "the connection to the host broke in the middle of the trial")

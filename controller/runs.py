@@ -189,7 +189,7 @@ def measure_new_run(
         workplace.results, file, trials, documents, fingerprints, command=command, confirms=confirms
     )
     expected = duration(expected_duration_s(file.experiment, trials, joined_machines(plans)))
-    workplace.tell(f"run {run.run_id}: {len(trials)} trials on {len(sites)} hosts, about {expected}")
+    workplace.tell(f"run {run.run_id}: {len(trials)} trials on {', '.join(sites)}, about {expected}")
     with run.locked(), run.open_journal() as journal, resume_hint(workplace, run):
         _measure(workplace, run, file.experiment, journal, trials=trials, sites=sites)
         return Outcome(run, standings(trials, tuple(attempts(journal.records))), left_out)

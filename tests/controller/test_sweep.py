@@ -253,7 +253,7 @@ def test_ctrl_c_stops_the_agent_and_records_the_interruption(fleet: Any, one_hos
     assert any(line.startswith("interrupted ") for line in one_host.trials_run())
     (run_directory,) = fleet.results.iterdir()
     last = json.loads((run_directory / "journal.jsonl").read_text().splitlines()[-1])
-    assert last["failure"]["kind"] == "interrupted"
+    assert (last["failure"]["kind"], last["failure"]["reason"]) == ("interrupted", "the run was interrupted")
     assert f"resume {run_directory.name}" in text.getvalue()
 
 
