@@ -245,6 +245,6 @@ def _nothing(processes: IntArray, matrix: FloatArray, blocks: int, left_out: tup
         means = np.array([np.nanmean(column) for column in matrix.T])
     empty = np.full(len(processes), np.nan)
     reason = (
-        f"{blocks} block(s) and {len(processes)} process counts with enough valid trials: nothing to compare"
+        f"blocks: {blocks}, process counts with enough valid trials: {len(processes)}; nothing to compare"
     )
     return BestSet(processes, means, float("nan"), empty, empty, empty, (), None, blocks, left_out, reason)

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from analysis.errors import RunUnreadable
 
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+"""Where `fcgi-sweep run` puts runs unless told otherwise."""
+
 
 def newest_run(results: Path) -> Path:
     """Return the newest run of a results directory.

@@ -12,7 +12,7 @@ import pandas as pd
 import typer
 from scipy import stats
 
-from analysis.choice import find_run
+from analysis.choice import RESULTS, find_run
 from analysis.comparison import ALPHA, holm
 from analysis.contents import SYNTHETIC
 from analysis.curves import WIRE_CONDITIONS, Curve, FloatArray, curves_of, trials_of, with_setting
@@ -115,7 +115,17 @@ def geometric_means(table: pd.DataFrame) -> Iterator[str]:
         logs = np.log1p(own["percent"].to_numpy(dtype=float) / 100)
         logs = logs[np.isfinite(logs)]
         if len(logs):
-            yield f"{host} {handler}: geomean {percent(float(logs.mean())):+.2f}% over {len(logs)} cells"
+            mean = f"geomean {percent(float(logs.mean())):+.2f}% over {len(logs)} cells"
+            shown = not own["change"].str.startswith("~").all()
+            yield f"{host} {handler}: {mean if shown else f'~ ({mean}, none of which shows a change)'}"
+
+
+def _name(run: Run) -> str:
+    attempts = run.journal.attempts
+    valid = attempts.loc[attempts["status"] == "valid", "trial"].nunique()
+    if valid == len(run.schedule):
+        return run.run_id
+    return f"{run.run_id}, unfinished: {valid} of {len(run.schedule)} trials are valid"
 
 
 def differences(first: Run, second: Run) -> list[str]:
@@ -144,7 +154,7 @@ def _unlike(name: str, old: Any, new: Any) -> list[str]:
 def main(
     first: Annotated[str, typer.Argument(metavar="RUN_A", help="The old run: id or directory.")],
     second: Annotated[str, typer.Argument(metavar="RUN_B", help="The new run: id or directory.")],
-    results: Annotated[Path, typer.Option(help="The directory that holds runs.")] = Path("results"),
+    results: Annotated[Path, typer.Option(help="The directory that holds runs.")] = RESULTS,
 ) -> None:
     """Compare two runs of the same experiment: `~` where nothing can be said."""
     try:
@@ -158,7 +168,7 @@ def main(
     if table.empty:
         typer.echo("error: the runs share no cell: compare runs of the same experiment and hosts", err=True)
         raise typer.Exit(2)
-    typer.echo(f"A: {old.run_id}\nB: {new.run_id}\n{LEGEND}")
+    typer.echo(f"A: {_name(old)}\nB: {_name(new)}\n{LEGEND}")
     for (host, setting, handler), own in table.groupby(["host", "setting", "handler"]):
         typer.echo(f"\n{host}: {handler} ({setting})")
         typer.echo(f"  {'processes':>9}  {'A':>16}  {'B':>16}  B over A")

@@ -200,7 +200,7 @@ def _explored_only(
     needed = blocks_for_difference(judged.residual_sd, indifference)
     reason = (
         f"{text} over the best other count, and the peak was chosen by the same blocks;"
-        f" `fcgi-sweep confirm` measures it anew (about {needed} blocks)"
+        f" `fcgi-sweep confirm` measures it anew; with this scatter about {needed} blocks would tell"
     )
     return PeakVerdict(suspect, INCONCLUSIVE, (), reason, difference, margin)
 

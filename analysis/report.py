@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from analysis.choice import find_run, newest_run
+from analysis.choice import RESULTS, find_run, newest_run
 from analysis.errors import AnalysisError
 from analysis.workers import workers
 
@@ -46,7 +46,7 @@ def write_report(directory: Path, output: Path | None = None, *, processes: int 
 
 def main(
     run: Annotated[str | None, typer.Argument(help="Run id or directory; default: the newest run.")] = None,
-    results: Annotated[Path, typer.Option(help="The directory that holds runs.")] = Path("results"),
+    results: Annotated[Path, typer.Option(help="The directory that holds runs.")] = RESULTS,
     output: Annotated[Path | None, typer.Option(help="Where to write; default: <run>/report.")] = None,
 ) -> None:
     """Write the report of a run and print its verdicts."""

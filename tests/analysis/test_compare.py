@@ -25,6 +25,7 @@ def test_the_same_twice_is_a_tilde_everywhere(tmp_path: Path) -> None:
     table = compare.compare_runs(read_run(first), read_run(second))
     assert len(table) == 16
     assert table["change"].str.startswith("~").all()
+    assert all(": ~ (geomean " in line for line in compare.geometric_means(table))
 
 
 def test_a_change_is_found_where_it_was_made(tmp_path: Path) -> None:
@@ -55,6 +56,17 @@ def test_the_command_prints_benchstats_form(tmp_path: Path) -> None:
     assert "SYNTHETIC RUN" in result.output
     assert "lab-2core multiplexed: geomean -1" in result.output or "geomean -9" in result.output
     assert "~ (p=" in result.output
+
+
+def test_an_unfinished_run_is_told(tmp_path: Path) -> None:
+    _run(tmp_path, "a", invalid_share=0.0)
+    _run(tmp_path, "b", invalid_share=0.3)
+    app = typer.Typer()
+    app.command()(compare.main)
+    result = CliRunner().invoke(app, ["a", "b", "--results", str(tmp_path)])
+    first, second = result.output.partition("A: ")[2].splitlines()[:2]
+    assert first == "a"
+    assert second.startswith("B: b, unfinished: ")
 
 
 def test_runs_without_a_common_cell_are_bad_input(tmp_path: Path) -> None:
