@@ -137,7 +137,7 @@ def _dots(axes: Axes, cells: pd.DataFrame, trials: pd.DataFrame) -> None:
         if (~valid).any():
             axes.scatter(
                 x[~valid], y[~valid], marker=mark.marker, facecolors="none", edgecolors=mark.colour, s=22,
-                linewidths=0.8, alpha=0.5, label=f"{name}, invalid", rasterized=raster,
+                linewidths=0.8, alpha=0.5, rasterized=raster,
             )  # fmt: skip
 
 
