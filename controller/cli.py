@@ -11,7 +11,6 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -21,14 +20,9 @@ import typer
 from rich.console import Console
 
 from controller.catalogue import load_catalogue
-from controller.cells import Trial
-from controller.confirmation import Confirmation, plan_lines, role_lines
 from controller.confirmation_run import (
-    Question,
     confirm_run,
-    earlier_confirmations,
     experiment_of,
-    planned_trials,
     read_question,
 )
 from controller.doctor import examine, examine_host_keys
@@ -37,11 +31,10 @@ from controller.experiment import ExperimentFile, read_experiment
 from controller.facts_cache import remembered_facts
 from controller.findings import Level
 from controller.inventory import Host, read_hosts
-from controller.journal import utc_now
 from controller.load_hosts import find_load_hosts, named_load_hosts
 from controller.placement import CpuPool
-from controller.plan import HostPlan, PlannedHost, joined_machines, plan_host
-from controller.progress import duration, reasons_text
+from controller.plan import PlannedHost, plan_host
+from controller.progress import duration
 from controller.run_directory import PROJECT, find_run
 from controller.runs import (
     Outcome,
@@ -55,8 +48,8 @@ from controller.runs import (
     select_hosts,
     start_run,
 )
-from controller.schedule import expected_duration_s, make_schedule, schedule_document
-from controller.standing import HostStanding
+from controller.schedule import make_schedule, schedule_document
+from controller.statements import print_confirmation, print_standings, tell_plan
 from controller.sweep import Patience
 from controller.trial import Site
 
@@ -128,7 +121,7 @@ def plan(
     else:
         for trial in trials:
             typer.echo(f"{trial.trial}  {trial.role.value:<9}  {trial.cell}")
-    _tell_plan(workplace, file, plans, trials)
+    tell_plan(workplace, file, plans, trials)
     if not trials:
         raise typer.Exit(FAILED)
 
@@ -183,7 +176,7 @@ def confirm(
         typer.echo(f"run {question.confirmed.run_id}: nothing to confirm")
         return
     experiment = experiment_of(question, blocks)
-    _print_confirmation(workplace, question, experiment)
+    print_confirmation(workplace, question, experiment)
     if not only_plan:
         command = shlex.join([*program(), *sys.argv[1:]])
         _finish(workplace, confirm_run(workplace, question, experiment, command))
@@ -200,7 +193,7 @@ def status(
     found = find_run(results, name)
     driver, standings = found.driver(), run_standing(found)
     typer.echo(f"run {found.run_id}: " + (f"under way ({driver})" if driver else "nobody drives it"))
-    _print_standings(standings)
+    print_standings(standings)
     missing = sum(standing.missing for standing in standings)
     if missing:
         scheduled = sum(standing.scheduled for standing in standings)
@@ -364,68 +357,12 @@ def _remembered(
     )  # fmt: skip
 
 
-def _tell_plan(
-    workplace: Workplace, file: ExperimentFile, plans: Sequence[HostPlan], trials: Sequence[Trial]
-) -> None:
-    for each in plans:
-        for dropped in each.dropped:
-            workplace.tell(f"{dropped.host}: {dropped.cells} cells dropped: {dropped.reason}")
-        count = sum(trial.host == each.host.name for trial in trials)
-        assumed = " (assumed)" if each.host.assumed else ""
-        cpus = len(each.host.pool.cpus)
-        cores = f"{cpus} core{'' if cpus == 1 else 's'}{assumed}"
-        workplace.tell(f"{each.host.name}: {cores}, {len(each.cells)} cells, {count} trials")
-        if idle := sum(cell.processes > cell.concurrency for cell in each.cells):
-            workplace.tell(
-                f"{each.host.name}: {idle} of these cells have more processes than requests in flight, "
-                "so that some idle; raise load.concurrency"
-            )
-    blocks = file.experiment.design.blocks
-    expected_s = expected_duration_s(file.experiment, trials, joined_machines(plans))
-    workplace.tell(f"{len(trials)} trials in {blocks} blocks, about {duration(expected_s)}")
-
-
-def _print_confirmation(workplace: Workplace, question: Question, experiment: Confirmation) -> None:
-    for line in plan_lines(question.plans):
-        typer.echo(line)
-    trials = planned_trials(workplace, question, experiment)
-    design, expected_s = experiment.design, expected_duration_s(experiment, trials)
-    typer.echo(f"{len(trials)} trials in {design.blocks} blocks, about {duration(expected_s)}")
-    for line in role_lines(trials):
-        typer.echo(line)
-    typer.echo(f"seed {design.seed}, from that of {question.confirmed.run_id} and its name")
-    wanted = max(plan.blocks for plan in question.plans)
-    if design.blocks < wanted:
-        workplace.tell(f"the report asks for {wanted} blocks; with fewer the verdict may stay open")
-    if question.last_day >= utc_now()[:10]:
-        workplace.tell(
-            f"{question.confirmed.run_id} was measured until today ({question.last_day}, UTC): "
-            "no peak is REAL before it is confirmed on another day"
-        )
-    if earlier := earlier_confirmations(question):
-        workplace.tell(
-            f"confirmed before by {', '.join(earlier)}: a peak that is tried until it shows proves nothing"
-        )
-
-
 def _finish(workplace: Workplace, outcome: Outcome) -> None:
     typer.echo(f"run {outcome.run.run_id}: {outcome.run.path}")
-    _print_standings(outcome.standings)
+    print_standings(outcome.standings)
     for host, reason in outcome.left_out.items():
         typer.echo(f"{host:<20} left out: {reason}")
     if not outcome.complete:
         if any(standing.missing for standing in outcome.standings):
             workplace.tell(f"go on with: {resume_command(workplace, outcome.run)}")
         raise typer.Exit(FAILED)
-
-
-def _print_standings(standings: Sequence[HostStanding]) -> None:
-    for standing in standings:
-        line = f"{standing.host:<20} {standing.valid}/{standing.scheduled} valid, {standing.missing} missing"
-        if standing.tried:
-            line += f" ({standing.tried} of them tried in vain)"
-        if standing.reasons:
-            line += f"; attempts that do not count: {reasons_text(standing.reasons)}"
-        typer.echo(line)
-        if standing.missing and standing.last:
-            typer.echo(f"  last: {standing.last}")

@@ -19,6 +19,7 @@ from controller.confirmation import (
     confirming_experiment,
     plan_confirmation,
 )
+from controller.epochs import newest_fingerprints
 from controller.errors import FingerprintChanged, InventoryError, RunLocked, RunRefused
 from controller.experiment import ExperimentFile, digest
 from controller.fingerprint import Change, changes
@@ -32,7 +33,6 @@ from controller.runs import (
     Workplace,
     known_sites,
     measure_new_run,
-    newest_fingerprints,
     planned_host,
 )
 from controller.schedule import make_schedule

@@ -13,15 +13,14 @@ from typing import Any
 
 from rich.console import Console
 
-from controller.catalogue import load_catalogue
 from controller.cells import Trial
+from controller.epochs import settle_changes
 from controller.errors import ExperimentError, FingerprintChanged, InventoryError, RemoteError, RunRefused
-from controller.experiment import Experiment, ExperimentFile, read_experiment
+from controller.experiment import Experiment, ExperimentFile
 from controller.facts_cache import remember_facts
 from controller.facts_query import facts_of
-from controller.fingerprint import Change, changes
 from controller.inventory import Host, read_hosts
-from controller.journal import Journal, attempts, current_epoch, read_journal, utc_now
+from controller.journal import Journal, attempts, current_epoch, read_journal
 from controller.load_hosts import find_load_hosts, load_site
 from controller.machines import joined
 from controller.plan import HostPlan, PlannedHost, joined_machines, plan_host, trial_duration_s
@@ -215,7 +214,9 @@ def resume_run(workplace: Workplace, name: str | None, new_epoch: bool) -> Outco
                 return Outcome(run, standings(schedule, tuple(attempts(journal.records))), {})
             wanted = dict.fromkeys(trial.host for trial in missing)
             sites, left_out = known_sites(workplace, experiment, wanted)
-            _check_unchanged(workplace, run, journal, sites, new_epoch)
+            now = {name: site.fingerprint() for name, site in sites.items()}
+            if epoch := settle_changes(run, journal, now, new_epoch=new_epoch):
+                workplace.tell(epoch)
             workplace.tell(f"run {run.run_id}: {len(missing)} of {len(schedule)} trials are missing")
             _measure(workplace, run, experiment, journal, trials=missing, sites=sites)
             return Outcome(run, standings(schedule, tuple(attempts(journal.records))), left_out)
@@ -373,63 +374,3 @@ def known_sites(
             + "\n".join(f"  {host}: {reason}" for host, reason in left_out.items())
         )
     return sites, left_out
-
-
-def _check_unchanged(
-    workplace: Workplace, run: RunDirectory, journal: Journal, sites: Mapping[str, Site], new_epoch: bool
-) -> None:
-    document = run.document()
-    found = list(_experiment_changes(document))
-    fingerprints = newest_fingerprints(document, journal.records)
-    now = {name: site.fingerprint() for name, site in sites.items()}
-    for name, fingerprint in now.items():
-        found.extend(changes(fingerprints[name], fingerprint, f"hosts.{name}."))
-    found = [change for change in found if not _accepted(change, journal)]
-    if not found:
-        return
-    listed = "\n".join(f"  {change}" for change in found)
-    if not new_epoch:
-        raise FingerprintChanged(
-            f"{run.path}: not what the run began with:\n{listed}\n"
-            "undo that, or start a new run, or go on deliberately with --new-epoch; the report shows the seam"
-        )
-    epoch = current_epoch(journal.records) + 1
-    record = {
-        "kind": "epoch",
-        "epoch": epoch,
-        "at": utc_now(),
-        "changes": [c.to_json() for c in found],
-        "hosts": now,
-    }
-    journal.append(record)
-    workplace.tell(f"epoch {epoch} begins:\n{listed}")
-
-
-def newest_fingerprints(
-    document: Mapping[str, Any], records: Iterable[Mapping[str, Any]]
-) -> dict[str, dict[str, Any]]:
-    """Return what each host of a run was when its last epoch began."""
-    fingerprints: dict[str, dict[str, Any]] = dict(document["fingerprint"]["hosts"])
-    for record in records:
-        if record["kind"] == "epoch":
-            fingerprints.update(record.get("hosts", {}))
-    return fingerprints
-
-
-def _accepted(change: Change, journal: Journal) -> bool:
-    """Whether an earlier epoch began with this change of the experiment file."""
-    return change.what.startswith("experiment.") and any(
-        change.to_json() in record["changes"] for record in journal.records if record["kind"] == "epoch"
-    )
-
-
-def _experiment_changes(document: Mapping[str, Any]) -> Sequence[Change]:
-    path = PROJECT / document["experiment_file"]
-    if "confirms" in document or not path.exists():  # the file asks what the confirmed run asked
-        return ()
-    try:
-        now = read_experiment(path, load_catalogue()).experiment.normalised()
-        before = Experiment.model_validate(document["experiment"]).normalised()  # older runs lack newer keys
-    except ExperimentError as error:
-        return (Change("experiment.file", "valid", error.problems[0]),)
-    return changes(before, now, "experiment.")
