@@ -33,7 +33,7 @@ def test_plan_prints_the_schedule_and_touches_no_host(fleet: Any, one_host: Any)
     assert len(done.stdout.splitlines()) == 18
     assert done.stdout.startswith("web1.b01.001  sentinel   threaded x4, c=4, 4 cores")
     assert "web1: its cores are not known yet; planned with 4 (--cores)" in done.stderr
-    assert "18 trials in 2 blocks, about 23 s" in done.stderr
+    assert "18 trials in 2 blocks, about 32 s" in done.stderr
 
 
 def test_plan_points_to_processes_that_would_idle(fleet: Any, one_host: Any) -> None:

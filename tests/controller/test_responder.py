@@ -64,7 +64,7 @@ def test_a_responder_is_described_for_a_reader_and_for_a_program(responder: Path
 def test_a_responder_that_is_not_there_fails_and_an_address_that_is_none_is_bad_input(tmp_path: Path) -> None:
     gone = probe(str(tmp_path / "gone.sock"))
     assert gone.returncode == 1
-    assert "responses: FAILED (refused: " in gone.stdout
+    assert "reachable: FAILED (No such file" in gone.stdout
     wrong = probe("nowhere")
     assert wrong.returncode == 2
     assert "give a unix socket's path with a slash in it, or host:port" in wrong.stderr

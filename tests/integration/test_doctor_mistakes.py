@@ -6,6 +6,7 @@ The table in docs/adding-hardware.md has a row for each of them.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -208,7 +209,9 @@ def test_a_server_whose_library_is_broken(ward: Ward) -> None:
 def test_a_disk_that_is_nearly_full(ward: Ward) -> None:
     ward.patient.fill_disk(left_bytes=50 << 20)
     try:
-        assert ward.bad()["disk"].startswith("50 MiB free where /home/bench/.fcgi-sweep lies; make room")
+        # others of the host may have written a little since
+        said = ward.bad()["disk"]
+        assert re.match(r"(4\d|50) MiB free where /home/bench/\.fcgi-sweep lies; make room", said)
     finally:
         ward.patient.free_disk()
 

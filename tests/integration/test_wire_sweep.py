@@ -92,4 +92,4 @@ def test_every_regime_is_measured_over_ssh_with_the_evidence_of_both_ends(place:
 def test_a_responder_on_the_host_is_probed_over_ssh(place: Place) -> None:
     done = place.sweep("probe", "/run/nothing.sock", "--host", place.host, results=False)
     assert done.returncode == 1, done.stderr
-    assert done.stdout.startswith("/run/nothing.sock\n  says: /run/nothing.sock: No such file or directory\n")
+    assert done.stdout.startswith("/run/nothing.sock\n  reachable: FAILED (No such file or directory; ")
