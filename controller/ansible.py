@@ -76,8 +76,8 @@ class PlaybookResult:
     output: str = ""
 
 
-# its words would stand among the JSON
 PLACED_CAUSE = re.compile(r"^(?P<cause>.+)\nOrigin: (?P<place>.+:\d+:\d+)$", re.MULTILINE)
+# its words would stand among the JSON
 SILENT = {"ANSIBLE_VERBOSITY": "0", "ANSIBLE_DEBUG": "0"}
 
 

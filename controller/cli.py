@@ -20,11 +20,7 @@ import typer
 from rich.console import Console
 
 from controller.catalogue import load_catalogue
-from controller.confirmation_run import (
-    confirm_run,
-    experiment_of,
-    read_question,
-)
+from controller.confirmation_run import confirm_run, experiment_of, read_question
 from controller.doctor import examine, examine_host_keys
 from controller.errors import InputError, SweepError
 from controller.experiment import ExperimentFile, read_experiment
