@@ -36,7 +36,7 @@ def rps_text(speed: Interval) -> str:
 
 def place_text(host: str, cores: int, setting: str) -> str:
     """Return where a statement holds."""
-    where = f"{host} ({cores} core{'' if cores == 1 else 's'}"
+    where = f"{host} ({plural(cores, 'core')}"
     return f"{where}, {setting})" if setting else f"{where})"
 
 

@@ -20,6 +20,11 @@ class Role(StrEnum):
     CEILING = "ceiling"
 
 
+def core_count(cores: int) -> str:
+    """Return `1 core` or `2 cores`."""
+    return f"{cores} core" if cores == 1 else f"{cores} cores"
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Cell:
     """One combination of levels of all factors.
@@ -84,7 +89,7 @@ class Cell:
             words.append(f"c={self.concurrency}")
         else:
             words.append(f"{self.connections}x{self.in_flight} {'kept' if self.keep_conn else 'fresh'}")
-        words.append(f"{self.cores} core{'s' if self.cores != 1 else ''}")
+        words.append(core_count(self.cores))
         if self.keepalive and self.connections is None:
             words.append("keep-alive")
         if self.python not in USUAL_PYTHONS:

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, StrictBool, StrictInt, StrictStr
 
-from controller.cells import Role, Trial
+from controller.cells import Role, Trial, core_count
 from controller.errors import RunRefused
 from controller.experiment import Experiment, Factors
 from controller.plan import HostPlan, PlannedHost, plan_host
@@ -176,7 +176,7 @@ def plan_lines(plans: Iterable[ConfirmationPlan]) -> Iterator[str]:
         suspect = plan.suspect
         setting = f", {suspect.setting}" if suspect.setting else ""
         yield (
-            f"{suspect.host} ({suspect.cores} core{'' if suspect.cores == 1 else 's'}{setting}): "
+            f"{suspect.host} ({core_count(suspect.cores)}{setting}): "
             f"is the peak of {suspect.handler} at {suspect.processes} real?"
         )
         yield f"  processes {', '.join(map(str, plan.counts))}: {_COUNTS_TOLD}"

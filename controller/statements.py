@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from controller.cells import Trial
+from controller.cells import Trial, core_count
 from controller.confirmation import Confirmation, plan_lines, role_lines
 from controller.confirmation_run import Question, earlier_confirmations, planned_trials
 from controller.experiment import ExperimentFile
@@ -27,9 +27,8 @@ def tell_plan(
             workplace.tell(f"{dropped.host}: {dropped.cells} cells dropped: {dropped.reason}")
         count = sum(trial.host == each.host.name for trial in trials)
         assumed = " (assumed)" if each.host.assumed else ""
-        cpus = len(each.host.pool.cpus)
-        cores = f"{cpus} core{'' if cpus == 1 else 's'}{assumed}"
-        workplace.tell(f"{each.host.name}: {cores}, {len(each.cells)} cells, {count} trials")
+        cores = core_count(len(each.host.pool.cpus))
+        workplace.tell(f"{each.host.name}: {cores}{assumed}, {len(each.cells)} cells, {count} trials")
         if idle := sum(cell.processes > cell.concurrency for cell in each.cells):
             workplace.tell(
                 f"{each.host.name}: {idle} of these cells have more processes than requests in flight, "

@@ -27,6 +27,7 @@ from analysis.figures.style import (
     wrapped,
 )
 from analysis.handlers import LIMIT
+from analysis.wording import plural
 
 NEAR_CEILING = 1.6
 """A ceiling this many times above the fastest trial is named, not drawn: the data would be squeezed."""
@@ -183,11 +184,6 @@ def _note(cells: pd.DataFrame, ceiling: str) -> str:
     return f"processes\n{n} server starts a point; {bars}\nevery trial a dot, invalid ones hollow; {ceiling}"
 
 
-def core_count(cores: int) -> str:
-    """Return "1 core" or "2 cores"."""
-    return f"{cores} core" if cores == 1 else f"{cores} cores"
-
-
 def normalised_figure(cells: pd.DataFrame) -> Figure | None:
     """Draw hosts side by side by core count: speed on each host's own scale against processes/cores.
 
@@ -213,7 +209,7 @@ def normalised_figure(cells: pd.DataFrame) -> Figure | None:
     with mpl.rc_context(RC):
         for axes, (_, host) in zip(grid.flat, order.iterrows(), strict=False):
             _normalised_panel(axes, usable[usable["host"] == host["host"]])
-            axes.set_title(f"{host['host']}: {core_count(host['cores'])}")
+            axes.set_title(f"{host['host']}: {plural(host['cores'], 'core')}")
         for axes in list(grid.flat)[len(order) :]:
             axes.remove()
         from_zero(grid)
@@ -282,7 +278,8 @@ def per_core_figure(cells: pd.DataFrame) -> Figure | None:
                 mark = look[host]
                 axes.plot(
                     own["processes"] / own["cores"], own["per_core"], color=mark.colour, marker=mark.marker,
-                    linestyle=mark.dashes, markersize=5, label=f"{host} ({core_count(own['cores'].iloc[0])})",
+                    linestyle=mark.dashes, markersize=5,
+                    label=f"{host} ({plural(own['cores'].iloc[0], 'core')})",
                 )  # fmt: skip
             axes.axvline(1, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
             axes.axhline(1, color=MUTED, linewidth=1)
